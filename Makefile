@@ -1,0 +1,41 @@
+# Tributary's few commands. `make help` lists them.
+#
+# Everything is built in release with one set of flags, because a second profile would compile RocksDB's C++ a second
+# time; and outside the checkout, so that two clones share one build.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tributary/target
+
+# Extra words for the command: make demo ARGS="--once --report out.json", make test ARGS=settlement
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint check fmt
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install what a build needs and this machine lacks
+	@scripts/setup
+
+demo: setup ## four validators on real data, to the first payouts; ARGS=--once ends by itself
+	cargo build --release --locked --bin tributary
+	@exec "$(CARGO_TARGET_DIR)/release/tributary" demo $(ARGS)
+
+test: setup ## the tests that CI runs; ARGS=NAME runs those whose name contains NAME
+	scripts/test $(ARGS)
+
+bench: setup ## measure the figures of docs/benchmarks.md on this machine
+	scripts/bench $(ARGS)
+
+lint: setup ## formatting, clippy, documentation, licences, hygiene: whatever CI refuses
+	cargo fmt --all --check
+	scripts/hygiene
+	scripts/licences
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --workspace
+
+check: setup ## fast: does it compile, without building it
+	cargo fmt --all --check
+	cargo check --release --locked --workspace --all-targets
+
+fmt: ## format the code
+	cargo fmt --all

@@ -1,0 +1,3 @@
+//! What this crate promises, tested from outside.
+
+mod span;

@@ -1,0 +1,167 @@
+//! The command line: one program, one command for each thing people do.
+//!
+//! Each command is a struct of arguments with a `run(self, &Context) -> anyhow::Result<()>`. It prints its one result
+//! through [`Context::out`]; an error goes up to [`main`], which prints it and picks the exit code.
+
+pub mod devnet;
+pub mod keys;
+pub mod node;
+
+use crate::client::Client;
+use crate::config::{Config, DEFAULT_API};
+use crate::keys::Keystore;
+use crate::output::{Failure, Output};
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Exit code for a command line that cannot be understood.
+const USAGE_EXIT: u8 = 2;
+
+/// A network that traces AI answers to the data behind them, and pays its authors.
+#[derive(Debug, Parser)]
+#[command(name = "tributary", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Globals {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// The folder of the node, its configuration and its keys [default: ~/.tributary]
+    #[arg(long, global = true, env = "TRIBUTARY_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// The API to speak with [default: that of the node in the home]
+    #[arg(long, global = true, env = "TRIBUTARY_API", value_name = "URL")]
+    api: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a node: its folder, configuration and keys
+    Init(node::Init),
+    /// Run the node until it is told to stop
+    Start(Box<node::Start>),
+    /// Show a running node at a glance
+    Status(node::StatusCommand),
+    /// Stop the node in order
+    Stop(node::Stop),
+    /// Make, list, show and import account keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Run a local network of several nodes
+    #[command(subcommand)]
+    Devnet(devnet::DevnetCommand),
+}
+
+impl Command {
+    fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Self::Init(command) => command.run(context),
+            Self::Start(command) => command.run(context),
+            Self::Status(command) => command.run(context),
+            Self::Stop(command) => command.run(context),
+            Self::Keys(command) => command.run(context),
+            Self::Devnet(command) => command.run(context),
+        }
+    }
+}
+
+/// What a command works with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where its result goes.
+    pub out: Output,
+    home: Option<PathBuf>,
+    api: Option<String>,
+}
+
+impl Context {
+    /// The folder of the node and the keys.
+    pub fn home(&self) -> anyhow::Result<PathBuf> {
+        if let Some(home) = &self.home {
+            return Ok(std::path::absolute(home)?);
+        }
+        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        let nowhere =
+            || Failure::new("home", "there is no home folder: HOME is not set").hint("name one with --home DIR");
+        Ok(home.ok_or_else(nowhere)?.join(".tributary"))
+    }
+
+    /// The account keys of the home.
+    pub fn keystore(&self) -> anyhow::Result<Keystore> {
+        Ok(Keystore::in_home(&self.home()?))
+    }
+
+    /// The API to speak with: the one named, else that of the node in the home, else the usual one.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let url = match &self.api {
+            Some(url) => url.clone(),
+            None => api_of(&self.home()?)?,
+        };
+        Ok(Client::new(&url)?)
+    }
+}
+
+/// The API of the node in this home, or of the first node of the devnet there.
+fn api_of(home: &Path) -> anyhow::Result<String> {
+    if crate::devnet::exists(home) {
+        return Ok(crate::devnet::Devnet::open(home)?.api_url(0));
+    }
+    match Config::load(home, environment(), &[]) {
+        Ok(config) => Ok(config.api_url()),
+        Err(crate::config::ConfigError::Missing { .. }) => Ok(format!("http://{DEFAULT_API}")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The environment's variables whose names and values are text.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Runs the command that this process was called with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let Globals { json, home, api } = cli.globals;
+    let context = Context { out: Output::new(json), home, api };
+    match cli.command.run(&context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ExitCode::from(context.out.report(&error)),
+    }
+}
+
+/// Help and version go to stdout and are no error; the rest is wrong usage.
+fn usage(error: &clap::Error) -> ExitCode {
+    // The arguments could not be parsed, so whether JSON was asked for is seen from them as they are.
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        let text = error.render().to_string();
+        let message = text.strip_prefix("error: ").unwrap_or(&text).trim().to_owned();
+        Output::new(true).report(&Failure::new("usage", message).into());
+        return ExitCode::from(USAGE_EXIT);
+    }
+    // Nobody is there to read it if this fails.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE_EXIT) } else { ExitCode::SUCCESS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,19 @@
+//! The daemon: network, time, threads and people.
+
+pub mod actions;
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod corpora;
+pub mod devnet;
+pub mod files;
+pub mod genesis_file;
+pub mod keys;
+pub mod logging;
+pub mod metrics;
+pub mod network;
+pub mod node_process;
+pub mod output;
+pub mod proof;
+pub mod supervisor;

@@ -1,0 +1,296 @@
+//! Content: fetched from whoever publishes it, verified as it arrives, checked, indexed, searched.
+//!
+//! A manifest's documents come from the peer that it names as host, else from any other, in slices that are checked
+//! against the document's BLAKE3 hash before a byte of them is kept. What is not text is never indexed, and so never
+//! attested. Attribution runs in a thread of its own, one epoch and DataNet after another.
+
+use super::driver::DriverHandle;
+use crate::metrics;
+use crate::network::{NetworkHandle, Protocol};
+use attribution::span::{DocumentRef, IndexBuilder, Occurrences, SpanIndex, check_document};
+use libp2p::PeerId;
+use protocol::envelope::Verified;
+use protocol::evidence::{Answer, Evidence, Partial};
+use protocol::ids::{ContributionId, DataNetId, ManifestId, ObjectId, ReceiptId};
+use protocol::ledger::keys;
+use protocol::ledger::records::{Admission, AdmissionRecord};
+use protocol::node::Input;
+use protocol::objects::{Contribution, DatasetManifest, Document, Object, Receipt};
+use protocol::slice::{self, Grain};
+use protocol::wire::{self, Request, Response};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use storage::{BlobStore, Store};
+use tokio::runtime::Handle;
+
+/// Bytes of one slice: with its hashes it stays below the answer's limit.
+const SLICE_BYTES: u64 = 1024 * 1024;
+/// Epochs and DataNets that wait for the attribution thread; more are asked for again by the core's duties.
+const WORK_QUEUE: usize = 1024;
+/// The wait after a fetch that failed, doubled up to [`MAX_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// The longest wait between two tries.
+const MAX_RETRY: Duration = Duration::from_secs(30);
+
+/// Why a manifest's content is not here.
+#[derive(Debug, thiserror::Error)]
+enum ContentError {
+    #[error("{what} {id} is not in the database")]
+    Missing { what: &'static str, id: ObjectId },
+    #[error("no peer has document {title:?} ({hash})")]
+    NoPeer { title: String, hash: protocol::ids::Hash32 },
+    #[error("document {title:?} of contribution {contribution} cannot be admitted: {source}")]
+    Document { title: String, contribution: ContributionId, source: attribution::span::DocumentError },
+    #[error(transparent)]
+    Blob(#[from] storage::BlobError),
+    #[error(transparent)]
+    Store(#[from] storage::StoreError),
+    #[error(transparent)]
+    Index(#[from] attribution::span::BuildError),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl ContentError {
+    /// Can trying again help?
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Document { .. } | Self::Index(_))
+    }
+}
+
+struct Job {
+    epoch: u64,
+    datanet: DataNetId,
+    receipts: Vec<ReceiptId>,
+    manifests: Vec<ManifestId>,
+}
+
+/// Fetches, indexes and searches. Cheap to clone.
+#[derive(Clone)]
+pub struct Content {
+    shared: Arc<Shared>,
+    work: SyncSender<Job>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    blobs: Arc<BlobStore>,
+    network: NetworkHandle,
+    driver: DriverHandle,
+    runtime: Handle,
+    indices: RwLock<BTreeMap<ManifestId, Arc<SpanIndex>>>,
+}
+
+impl Content {
+    /// Starts the attribution thread.
+    pub fn start(
+        store: Arc<dyn Store>,
+        blobs: Arc<BlobStore>,
+        network: NetworkHandle,
+        driver: DriverHandle,
+        runtime: Handle,
+    ) -> std::io::Result<Self> {
+        let (work, jobs) = sync_channel(WORK_QUEUE);
+        let indices = RwLock::new(BTreeMap::new());
+        let shared = Arc::new(Shared { store, blobs, network, driver, runtime, indices });
+        let worker = shared.clone();
+        std::thread::Builder::new().name("attribution".to_owned()).spawn(move || worker.attribute_all(&jobs))?;
+        Ok(Self { shared, work })
+    }
+
+    /// Gets a manifest's content here, however long it takes, and tells the core.
+    pub fn host(&self, manifest: ManifestId) {
+        let shared = self.shared.clone();
+        self.shared.runtime.spawn(async move {
+            let mut wait = FIRST_RETRY;
+            loop {
+                match shared.clone().fetch_and_index(manifest).await {
+                    Ok(index) => {
+                        shared.indices.write().unwrap_or_else(PoisonError::into_inner).insert(manifest, Arc::new(index));
+                        return shared.driver.input(Input::Indexed { manifest }).await;
+                    }
+                    Err(error) if error.is_final() => {
+                        metrics::refused("content", "content");
+                        return tracing::warn!(manifest = %manifest, "not attested: {error}");
+                    }
+                    Err(error) => {
+                        tracing::warn!(manifest = %manifest, wait_ms = wait.as_millis(), "content is not here yet: {error}");
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(MAX_RETRY);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Queues the attribution of an epoch's receipts.
+    pub fn attribute(&self, epoch: u64, datanet: DataNetId, receipts: Vec<ReceiptId>, manifests: Vec<ManifestId>) {
+        match self.work.try_send(Job { epoch, datanet, receipts, manifests }) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                metrics::refused("attribution", "full");
+                tracing::warn!(epoch, datanet = %datanet, "the attribution queue is full; this epoch is not attributed here");
+            }
+        }
+    }
+
+    /// Where a passage stands in the manifests given, for people.
+    pub fn explain(&self, manifests: &[ManifestId], passage: &str, around: usize) -> Occurrences {
+        let found = manifests.iter().filter_map(|manifest| self.shared.index(manifest));
+        found.map(|index| index.explain(passage, around)).fold(Occurrences::default(), Occurrences::merge)
+    }
+}
+
+impl Shared {
+    fn index(&self, manifest: &ManifestId) -> Option<Arc<SpanIndex>> {
+        self.indices.read().unwrap_or_else(PoisonError::into_inner).get(manifest).cloned()
+    }
+
+    fn object(&self, what: &'static str, id: ObjectId) -> Result<Object, ContentError> {
+        let found = self.store.object(&id)?.ok_or(ContentError::Missing { what, id })?;
+        let object = Verified::from_disk(found.envelope).map_err(|error| ContentError::Other(error.to_string()))?;
+        Ok(object.object().clone())
+    }
+
+    async fn fetch_and_index(self: Arc<Self>, id: ManifestId) -> Result<SpanIndex, ContentError> {
+        let began = Instant::now();
+        let Object::DatasetManifest(manifest) = self.object("manifest", id.into())? else {
+            return Err(ContentError::Missing { what: "manifest", id: id.into() });
+        };
+        let mut contributions = Vec::with_capacity(manifest.added.len());
+        for contribution in &manifest.added {
+            let Object::Contribution(object) = self.object("contribution", (*contribution).into())? else {
+                return Err(ContentError::Missing { what: "contribution", id: (*contribution).into() });
+            };
+            for document in &object.documents {
+                self.fetch(&manifest, document).await?;
+            }
+            contributions.push((self.order(contribution)?, *contribution, object));
+        }
+        let shared = self.clone();
+        let index = tokio::task::spawn_blocking(move || shared.build(&contributions));
+        let index = index.await.map_err(|error| ContentError::Other(error.to_string()))??;
+        tracing::info!(
+            manifest = %id, documents = index.documents(), words = index.words(), ms = began.elapsed().as_millis(),
+            "content indexed"
+        );
+        metrics::indexed(index.memory_bytes(), began.elapsed());
+        Ok(index)
+    }
+
+    /// The place of a contribution in the order of admission.
+    fn order(&self, contribution: &ContributionId) -> Result<u64, ContentError> {
+        let missing = || ContentError::Missing { what: "contribution", id: (*contribution).into() };
+        let entry = self.store.state(&keys::admission(contribution))?.ok_or_else(missing)?;
+        let record: AdmissionRecord =
+            borsh::from_slice(&entry).map_err(|error| ContentError::Other(error.to_string()))?;
+        match record.state {
+            Admission::Admitted { order, .. } => Ok(order),
+            _ => Err(missing()),
+        }
+    }
+
+    /// Gets a document here, unless it is.
+    async fn fetch(&self, manifest: &DatasetManifest, document: &Document) -> Result<(), ContentError> {
+        if self.blobs.contains(&document.hash)? {
+            return Ok(());
+        }
+        let host = PeerId::from_bytes(&manifest.host).ok();
+        let others = self.network.peers().into_iter().map(|peer| peer.peer).filter(|peer| Some(*peer) != host);
+        for peer in host.into_iter().chain(others) {
+            match self.fetch_from(peer, document).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::debug!(%peer, document = %document.hash, "not fetched: {error}"),
+            }
+        }
+        Err(ContentError::NoPeer { title: document.title.clone(), hash: document.hash })
+    }
+
+    async fn fetch_from(&self, peer: PeerId, document: &Document) -> Result<(), ContentError> {
+        let other = |text: String| ContentError::Other(text);
+        let (hash, size) = (document.hash, document.bytes);
+        let mut incoming = self.blobs.begin(hash, size)?;
+        let mut offset = 0;
+        while offset < size {
+            let len = SLICE_BYTES.min(size - offset);
+            let request = wire::encode_request(&Request::Blob { hash, offset, len, size });
+            let answer = self.network.request(peer, Protocol::Blob, request).await;
+            let answer = answer.map_err(|error| other(error.to_string()))?;
+            let Response::Blob(Some(slice)) = wire::decode_response(&answer).map_err(|error| other(error.to_string()))?
+            else {
+                return Err(other("the peer does not have it".to_owned()));
+            };
+            let bytes = slice::open(&hash, size, offset..offset + len, &slice, Grain::Transfer)
+                .map_err(|error| other(error.to_string()))?;
+            incoming.write(&bytes)?;
+            offset += len;
+        }
+        incoming.finish()?;
+        metrics::fetched(size);
+        Ok(())
+    }
+
+    fn build(&self, contributions: &[(u64, ContributionId, Contribution)]) -> Result<SpanIndex, ContentError> {
+        let mut texts = Vec::new();
+        for (order, id, contribution) in contributions {
+            for (document, number) in contribution.documents.iter().zip(0_u32..) {
+                let missing = || ContentError::NoPeer { title: document.title.clone(), hash: document.hash };
+                let bytes = self.blobs.get(&document.hash)?.ok_or_else(missing)?;
+                let refuse = |source| ContentError::Document {
+                    title: document.title.clone(),
+                    contribution: *id,
+                    source,
+                };
+                check_document(&bytes).map_err(refuse)?;
+                let text = String::from_utf8(bytes).map_err(|error| ContentError::Other(error.to_string()))?;
+                texts.push((*order, *id, number, text));
+            }
+        }
+        let mut builder = IndexBuilder::new();
+        for (order, contribution, document, text) in &texts {
+            builder.add(DocumentRef { order: *order, contribution: *contribution, document: *document, text });
+        }
+        Ok(builder.build()?)
+    }
+
+    fn attribute_all(&self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            let began = Instant::now();
+            let (epoch, datanet, count) = (job.epoch, job.datanet, job.receipts.len());
+            match self.attribute(job) {
+                Ok(evidence) => {
+                    metrics::attributed(count, began.elapsed());
+                    self.driver.input_blocking(Input::Attributed { epoch, datanet, evidence });
+                }
+                Err(error) => {
+                    metrics::refused("attribution", "failed");
+                    tracing::error!(epoch, datanet = %datanet, "attribution failed: {error}");
+                }
+            }
+        }
+    }
+
+    fn attribute(&self, job: Job) -> Result<Vec<(ReceiptId, Evidence)>, ContentError> {
+        let index = |id: &ManifestId| {
+            self.index(id).ok_or(ContentError::Missing { what: "index of manifest", id: (*id).into() })
+        };
+        let indices = job.manifests.iter().map(index).collect::<Result<Vec<_>, _>>()?;
+        let mut all = Vec::with_capacity(job.receipts.len());
+        for id in job.receipts {
+            let Object::Receipt(Receipt { output, .. }) = self.object("receipt", id.into())? else {
+                return Err(ContentError::Missing { what: "receipt", id: id.into() });
+            };
+            let answer = Answer::new(&output).map_err(|error| ContentError::Other(error.to_string()))?;
+            let mut found = Partial::empty(&answer);
+            for index in &indices {
+                found = found
+                    .combine(&index.evidence(&answer))
+                    .map_err(|error| ContentError::Other(error.to_string()))?;
+            }
+            all.push((id, found.into_evidence(job.datanet)));
+        }
+        Ok(all)
+    }
+}

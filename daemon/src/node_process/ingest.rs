@@ -1,0 +1,180 @@
+//! What comes from peers: gossip is decoded and its signatures checked in a pool of threads before the core sees it;
+//! requests are answered from disk.
+
+use super::driver::{DriverHandle, Message};
+use super::outside::{Offered, topic_of};
+use crate::metrics;
+use crate::network::{GossipId, NetworkEvent, NetworkHandle, Protocol, ReplyHandle, Topic, Verdict};
+use libp2p::PeerId;
+use protocol::envelope::Verified;
+use protocol::ids::Hash32;
+use protocol::limits::{MAX_BLOB_BYTES, MAX_SYNC_BYTES};
+use protocol::node::{Input, Peer, Source};
+use protocol::slice::{Grain, Sliced};
+use protocol::wire::{self, Request, Response};
+use std::sync::Arc;
+use storage::{BlobStore, Store};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Gossiped objects whose signatures are checked at once.
+const CHECKS_AT_ONCE: usize = 8;
+/// Requests that are answered from disk at once.
+const ANSWERS_AT_ONCE: usize = 8;
+/// Bytes that framing may add to blocks in an answer.
+const FRAMING_BYTES: usize = 32 * 1024;
+
+/// Everything that peers' messages touch.
+#[derive(Clone)]
+pub struct Ingest {
+    /// The network's name in what is signed.
+    pub genesis: Hash32,
+    /// Judges gossip.
+    pub network: NetworkHandle,
+    /// The core.
+    pub driver: DriverHandle,
+    /// The disk.
+    pub store: Arc<dyn Store>,
+    /// The documents.
+    pub blobs: Arc<BlobStore>,
+    /// Blocks on offer.
+    pub offered: Offered,
+}
+
+impl Ingest {
+    /// Serves events until the network stops.
+    pub async fn run(self, mut events: mpsc::Receiver<NetworkEvent>) {
+        let (checks, answers) = (Arc::new(Semaphore::new(CHECKS_AT_ONCE)), Arc::new(Semaphore::new(ANSWERS_AT_ONCE)));
+        while let Some(event) = events.recv().await {
+            match event {
+                NetworkEvent::Gossip { topic: Topic::Consensus, source, data, id } => self.consensus(source, &data, id),
+                NetworkEvent::Gossip { topic, data, id, .. } => {
+                    // A semaphore that is never closed always gives a permit; waiting for it slows the source.
+                    let Ok(permit) = checks.clone().acquire_owned().await else { break };
+                    let ingest = self.clone();
+                    tokio::task::spawn_blocking(move || {
+                        ingest.object(topic, &data, id);
+                        drop(permit);
+                    });
+                }
+                NetworkEvent::Request { peer, protocol, data, reply } => {
+                    let Ok(permit) = answers.clone().acquire_owned().await else { break };
+                    let ingest = self.clone();
+                    tokio::task::spawn_blocking(move || {
+                        ingest.answer(peer, protocol, &data, reply);
+                        drop(permit);
+                    });
+                }
+                NetworkEvent::PeerConnected { peer } => self.greet(peer),
+                NetworkEvent::PeerDisconnected { peer } => tracing::info!(%peer, "peer left"),
+                NetworkEvent::Listening { addr } => tracing::info!(%addr, "listening"),
+            }
+        }
+    }
+
+    fn consensus(&self, source: PeerId, data: &[u8], id: GossipId) {
+        let message = match wire::decode_consensus(data) {
+            Ok(message) => message,
+            Err(refusal) => {
+                metrics::refused("consensus", refusal.as_str());
+                return self.network.validate(id, Verdict::Reject(refusal.as_str()));
+            }
+        };
+        let peer = Peer(source.to_bytes());
+        let input = Box::new(move |token| Input::Consensus { message, peer, token });
+        self.hand_over(Message::Gossip(input, id));
+    }
+
+    fn object(&self, topic: Topic, data: &[u8], id: GossipId) {
+        let object = match Verified::from_wire(data, &self.genesis) {
+            Ok(object) => object,
+            Err(refusal) => {
+                metrics::refused("gossip", refusal.as_str());
+                return self.network.validate(id, Verdict::Reject(refusal.as_str()));
+            }
+        };
+        if topic_of(object.envelope()) != topic {
+            metrics::refused("gossip", "topic");
+            return self.network.validate(id, Verdict::Reject("topic"));
+        }
+        self.hand_over(Message::Gossip(Box::new(move |token| Input::Object(object, Source::Gossip(token))), id));
+    }
+
+    fn hand_over(&self, message: Message) {
+        if let Err(Message::Gossip(_, id)) = self.driver.try_send(message) {
+            metrics::refused("gossip", "busy");
+            self.network.validate(id, Verdict::Ignore("busy"));
+        }
+    }
+
+    /// Asks a new peer how far it is, so that whoever is behind catches up.
+    fn greet(&self, peer: PeerId) {
+        let (network, driver) = (self.network.clone(), self.driver.clone());
+        let genesis = self.genesis;
+        tokio::spawn(async move {
+            let answer = network.request(peer, Protocol::Status, wire::encode_request(&Request::Status)).await;
+            let status = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
+            if let Some(Response::Status { height, genesis: theirs, .. }) = status
+                && theirs == genesis
+            {
+                tracing::info!(%peer, height, "peer joined");
+                driver.input(Input::PeerStatus { peer: Peer(peer.to_bytes()), height }).await;
+            }
+        });
+    }
+
+    fn answer(&self, peer: PeerId, protocol: Protocol, data: &[u8], reply: ReplyHandle) {
+        let request = match wire::decode_request(data) {
+            Ok(request) => request,
+            Err(refusal) => {
+                metrics::refused("request", refusal.as_str());
+                let _ = reply.refuse(crate::network::Refusal::Malformed);
+                return;
+            }
+        };
+        let response = match self.respond(protocol, &request) {
+            Ok(response) => response,
+            Err(reason) => {
+                tracing::warn!(%peer, "a request cannot be answered: {reason}");
+                return;
+            }
+        };
+        if let Err(error) = reply.send(wire::encode_response(&response)) {
+            tracing::debug!(%peer, "an answer was not sent: {error}");
+        }
+    }
+
+    fn respond(&self, protocol: Protocol, request: &Request) -> Result<Response, String> {
+        let text = |error: storage::StoreError| error.to_string();
+        match (protocol, request) {
+            (Protocol::Status, Request::Status) => {
+                let status = self.driver.status();
+                let block = (status.height > 0).then_some(status.block);
+                Ok(Response::Status { height: status.height, block, genesis: self.genesis })
+            }
+            (Protocol::Block, Request::BlockById(id)) => {
+                if let Some(block) = self.offered.get(id) {
+                    return Ok(Response::Block(Some(block)));
+                }
+                let block = self.store.block_by_id(id).map_err(text)?;
+                Ok(Response::Block(block.map(|(block, _)| block)))
+            }
+            (Protocol::Block, Request::Blocks { from, count }) => {
+                let limit = MAX_SYNC_BYTES - FRAMING_BYTES;
+                Ok(Response::Blocks(self.store.blocks(*from, u64::from(*count), limit).map_err(text)?))
+            }
+            (Protocol::Blob, Request::Blob { hash, offset, len, size }) => self.blob(hash, *offset, *len, *size),
+            _ => Err(format!("{request:?} is not a question for the {} protocol", protocol.as_str())),
+        }
+    }
+
+    fn blob(&self, hash: &Hash32, offset: u64, len: u64, size: u64) -> Result<Response, String> {
+        let Some(bytes) = self.blobs.get(hash).map_err(|error| error.to_string())? else {
+            return Ok(Response::Blob(None));
+        };
+        if bytes.len() as u64 != size {
+            return Ok(Response::Blob(None));
+        }
+        let slice = Sliced::new(&bytes, Grain::Transfer).cut(offset..offset + len).map_err(|error| error.to_string())?;
+        Ok(Response::Blob((slice.len() <= MAX_BLOB_BYTES).then_some(slice)))
+    }
+}

@@ -1,0 +1,178 @@
+//! A running node: disk, network, core, content and API, started in this order and stopped in the other.
+
+mod clock;
+pub mod content;
+pub mod driver;
+pub mod ingest;
+pub mod outside;
+pub mod recorder;
+
+use crate::api;
+use crate::config::Config;
+use crate::keys::NodeKeys;
+use crate::network::{self, NetworkConfig};
+use anyhow::Context as _;
+use content::Content;
+use driver::{Driver, DriverHandle};
+use ingest::Ingest;
+use outside::{Offered, Wiring};
+use protocol::crypto::SecretKey;
+use protocol::genesis::Genesis;
+use protocol::node::{Node, Notice, Restored};
+use recorder::Recorder;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{BlobStore, RocksStore, Store};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Notices that a slow listener may be behind before it misses some.
+const NOTICE_QUEUE: usize = 1024;
+/// How long the driver may take to finish its last batch.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Everything that the API reads from and writes to.
+#[derive(Clone)]
+pub struct Services {
+    /// The network's beginning.
+    pub genesis: Arc<Genesis>,
+    /// This node's validator key, when it votes.
+    pub validator: protocol::ids::Account,
+    /// The core.
+    pub driver: DriverHandle,
+    /// The disk.
+    pub store: Arc<dyn Store>,
+    /// The documents.
+    pub blobs: Arc<BlobStore>,
+    /// Indexed content.
+    pub content: Content,
+    /// Peers.
+    pub network: network::NetworkHandle,
+    /// What happens.
+    pub notices: broadcast::Sender<Arc<Notice>>,
+    /// Cancelled when the node is to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Runs a node until it is told to stop.
+pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: CancellationToken) -> anyhow::Result<()> {
+    genesis.check()?;
+    let genesis_hash = genesis.hash();
+    let key = SecretKey::from_seed(keys.validator);
+    let store: Arc<dyn Store> = Arc::new(open_store(&config, &genesis)?);
+    let blobs = Arc::new(BlobStore::open(&config.storage.path.join("blobs"), config.storage.blob_quota_bytes)?);
+    let restored = restore(store.as_ref())?;
+    tracing::info!(height = restored.height, pooled = restored.pool.len(), "database open");
+    let recorder = match &config.node.record {
+        Some(path) => Some(
+            Recorder::create(path, &genesis, &restored)
+                .with_context(|| format!("the input log {} cannot be begun", path.display()))?,
+        ),
+        None => None,
+    };
+    let node = Node::new(genesis.clone(), key.clone(), restored)?;
+
+    let (network, events) = network::start(NetworkConfig {
+        keypair_seed: keys.node,
+        listen: config.network.listen.clone(),
+        peers: config.network.peers.clone(),
+        external: config.network.external.clone(),
+        mdns: config.network.mdns,
+        network: genesis.network.clone(),
+        genesis8: genesis_hash.to_string()[..8].to_owned(),
+        memory_limit_bytes: None,
+    })
+    .await?;
+    let (driver, messages, status) = driver::queue();
+    let runtime = tokio::runtime::Handle::current();
+    let content = Content::start(store.clone(), blobs.clone(), network.clone(), driver.clone(), runtime.clone())?;
+    let (notices, _) = broadcast::channel(NOTICE_QUEUE);
+    let (height, _) = watch::channel(node.height());
+    let offered = Offered::default();
+    let wiring = Wiring {
+        network: network.clone(),
+        offered: offered.clone(),
+        content: content.clone(),
+        driver: driver.clone(),
+        runtime,
+        notices: notices.clone(),
+        height,
+    };
+    let ingest = Ingest {
+        genesis: genesis_hash,
+        network: network.clone(),
+        driver: driver.clone(),
+        store: store.clone(),
+        blobs: blobs.clone(),
+        offered,
+    };
+    let services = Services {
+        validator: key.account(),
+        genesis: Arc::new(genesis),
+        driver,
+        store: store.clone(),
+        blobs,
+        content,
+        network: network.clone(),
+        notices,
+        shutdown: shutdown.clone(),
+    };
+
+    let stop_driver = CancellationToken::new();
+    let (driver_ended, driver_end) = tokio::sync::oneshot::channel();
+    let driver = Driver::new(node, store, wiring, recorder, messages, status);
+    let stop = stop_driver.clone();
+    std::thread::Builder::new().name("driver".to_owned()).spawn(move || {
+        // The receiver is gone only when the process is about to end anyway.
+        let _ = driver_ended.send(driver.run(&stop));
+    })?;
+    let ingest = tokio::spawn(ingest.run(events));
+    let api = tokio::spawn(api::serve(config.api.listen, services, shutdown.clone()));
+
+    let mut driver_end = driver_end;
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = &mut driver_end => match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(anyhow::Error::new(error)),
+            Err(_) => Err(anyhow::anyhow!("the driver's thread ended unexpectedly")),
+        },
+        served = api => match served {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(error.into()),
+        },
+    };
+    if let Err(error) = &outcome {
+        tracing::error!("stopping: {error:#}");
+    }
+    shutdown.cancel();
+    stop_driver.cancel();
+    // The last batch is written; then nothing is left to lose.
+    let _ = tokio::time::timeout(STOP_WITHIN, driver_end).await;
+    network.shutdown().await;
+    ingest.abort();
+    tracing::info!("stopped");
+    outcome
+}
+
+fn open_store(config: &Config, genesis: &Genesis) -> anyhow::Result<RocksStore> {
+    let path = config.storage.path.join("database");
+    std::fs::create_dir_all(&config.storage.path)
+        .with_context(|| format!("the folder {} cannot be made", config.storage.path.display()))?;
+    let store = RocksStore::open_or_create(&path, genesis)?;
+    Ok(store)
+}
+
+fn restore(store: &dyn Store) -> anyhow::Result<Restored> {
+    let loaded = store.load()?;
+    Ok(Restored {
+        height: loaded.height,
+        last: loaded.last,
+        entries: loaded.state,
+        tree: loaded.tree.into_iter().collect(),
+        wal: loaded.wal,
+        sign_record: loaded.sign_record,
+        pool: loaded.pool,
+    })
+}

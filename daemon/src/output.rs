@@ -1,0 +1,260 @@
+//! How a command speaks to people and to programs.
+//!
+//! - A result goes to stdout: text for people, or with `--json` exactly one JSON document.
+//! - What goes on meanwhile goes to stderr, as a spinner, and only if stderr is a terminal.
+//! - An error is `error: …` on stderr, and `hint: …` where we know what to do. With `--json` it is the one document
+//!   on stdout: `{"error": {"code", "message", "hint"}}`.
+//! - Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended at once by a second signal.
+//! - Colour only where stdout is a terminal and `NO_COLOR` is unset or empty.
+
+use crate::client::ClientError;
+use crate::config::ConfigError;
+use crate::devnet::DevnetError;
+use crate::genesis_file::GenesisFileError;
+use crate::keys::KeyError;
+use crate::supervisor::HomeError;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+/// How often a spinner turns.
+const SPINNER_TICK: Duration = Duration::from_millis(100);
+/// Colours of the 256-colour palette that can be told apart on black and on white.
+const PALETTE: [u8; 10] = [33, 166, 35, 162, 136, 99, 37, 124, 64, 205];
+
+/// An error with a code for programs and a hint for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// One word.
+    pub code: String,
+    /// What was wrong, and where.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// An error without a hint.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), hint: None }
+    }
+
+    /// The same error, saying what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Where a command's results go, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    json: bool,
+    paint: Paint,
+}
+
+impl Output {
+    /// The form that the caller asked for and this terminal can show.
+    pub fn new(json: bool) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { json, paint: Paint { on: std::io::stdout().is_terminal() && !no_colour } }
+    }
+
+    /// Are results printed as JSON?
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a command's one result: `value` for programs, or what `human` makes of it for people.
+    ///
+    /// A reader that has gone (`tributary … | head`) is no error.
+    pub fn print<T: Serialize>(&self, value: &T, human: impl FnOnce(Paint) -> String) -> anyhow::Result<()> {
+        let text = if self.json { serde_json::to_string_pretty(value)? } else { human(self.paint) };
+        write_line(std::io::stdout(), &text)
+    }
+
+    /// Prints an error, and returns the exit code for it.
+    pub fn report(&self, error: &anyhow::Error) -> u8 {
+        let failure = explain(error);
+        if self.json {
+            let document = ErrorDocument { error: ErrorBody::from(&failure) };
+            let text = serde_json::to_string_pretty(&document).unwrap_or_default();
+            // If even this cannot be written there is nobody to tell; the exit code still says it.
+            let _ = write_line(std::io::stdout(), &text);
+        } else {
+            let mut text = format!("error: {}", failure.message);
+            if let Some(hint) = &failure.hint {
+                text.push_str("\nhint: ");
+                text.push_str(hint);
+            }
+            let _ = write_line(std::io::stderr(), &text);
+        }
+        1
+    }
+
+    /// A line about what goes on, on stderr; nothing if stderr is no terminal. Call `finish_and_clear` at its end.
+    pub fn spinner(&self, message: impl Into<String>) -> ProgressBar {
+        let spinner = ProgressBar::new_spinner().with_message(message.into());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            spinner.set_style(style);
+        }
+        spinner.enable_steady_tick(SPINNER_TICK);
+        spinner
+    }
+}
+
+/// The form of an error for programs; the API answers in the same one.
+#[derive(Debug, Serialize)]
+struct ErrorDocument<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorBody<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+impl<'a> From<&'a Failure> for ErrorBody<'a> {
+    fn from(failure: &'a Failure) -> Self {
+        Self { code: &failure.code, message: &failure.message, hint: failure.hint.as_deref() }
+    }
+}
+
+/// The sentence of the whole chain, with code and hint of the first cause that has them.
+pub fn explain(error: &anyhow::Error) -> Failure {
+    let message = format!("{error:#}");
+    let known = error.chain().find_map(|cause| {
+        let code_and_hint = |code: &str, hint: Option<String>| Some((code.to_owned(), hint));
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return code_and_hint(&failure.code, failure.hint.clone());
+        }
+        if let Some(error) = cause.downcast_ref::<ConfigError>() {
+            return code_and_hint(error.code(), error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<KeyError>() {
+            return code_and_hint(error.code(), error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<GenesisFileError>() {
+            return code_and_hint(error.code(), None);
+        }
+        if let Some(error) = cause.downcast_ref::<HomeError>() {
+            return code_and_hint(error.code(), error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<DevnetError>() {
+            return code_and_hint(error.code(), error.hint());
+        }
+        let error = cause.downcast_ref::<ClientError>()?;
+        code_and_hint(error.code(), error.hint())
+    });
+    let (code, hint) = known.unwrap_or_else(|| ("failed".to_owned(), None));
+    Failure { code, message, hint }
+}
+
+fn write_line(mut to: impl Write, text: &str) -> anyhow::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(to, "{text}{end}").and_then(|()| to.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Puts colour on text, or leaves it as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// Never any colour.
+    pub const PLAIN: Self = Self { on: false };
+
+    fn with(self, codes: &str, text: impl Display) -> String {
+        if self.on { format!("\x1b[{codes}m{text}\x1b[0m") } else { text.to_string() }
+    }
+
+    /// What matters most on a line.
+    pub fn bold(self, text: impl Display) -> String {
+        self.with("1", text)
+    }
+
+    /// What matters less.
+    pub fn dim(self, text: impl Display) -> String {
+        self.with("2", text)
+    }
+
+    /// As it should be.
+    pub fn good(self, text: impl Display) -> String {
+        self.with("32", text)
+    }
+
+    /// Not as it should be.
+    pub fn bad(self, text: impl Display) -> String {
+        self.with("31", text)
+    }
+
+    /// The colour of the `n`-th of several things; colours repeat after the tenth.
+    pub fn nth(self, n: usize, text: impl Display) -> String {
+        self.with(&format!("38;5;{}", PALETTE[n % PALETTE.len()]), text)
+    }
+
+    /// Lines of `name  value`, the values under each other.
+    pub fn fields(self, fields: &[(&str, String)]) -> String {
+        let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let line = |(name, value): &(&str, String)| format!("{}  {value}\n", self.dim(format!("{name:width$}")));
+        fields.iter().map(line).collect()
+    }
+
+    /// A table with a heading, columns as wide as they need to be.
+    pub fn table(self, heading: &[&str], rows: &[Vec<String>]) -> String {
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            cells.chain([heading[column].chars().count()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..heading.len()).map(width).collect();
+        let line = |cells: Vec<&str>| {
+            let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        let mut text = self.dim(line(heading.to_vec()));
+        for row in rows {
+            text.push('\n');
+            text.push_str(&line(row.iter().map(String::as_str).collect()));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn an_error_keeps_its_code_and_hint_under_added_context() {
+        let error = Err::<(), _>(Failure::new("funds", "12 drops are missing").hint("send some"))
+            .context("cannot submit the receipt")
+            .unwrap_err();
+        let failure = explain(&error);
+        assert_eq!(failure.message, "cannot submit the receipt: 12 drops are missing");
+        assert_eq!((failure.code.as_str(), failure.hint.as_deref()), ("funds", Some("send some")));
+        assert_eq!(explain(&anyhow::anyhow!("no idea")).code, "failed");
+    }
+
+    #[test]
+    fn tables_align_and_plain_paint_leaves_text_alone() {
+        let rows = [vec!["node0".to_owned(), "12".to_owned()], vec!["a".to_owned(), "3".to_owned()]];
+        assert_eq!(Paint::PLAIN.table(&["name", "height"], &rows), "name   height\nnode0  12\na      3");
+        assert_eq!(Paint::PLAIN.nth(3, "text"), "text");
+        assert_eq!(Paint { on: true }.bold("x"), "\x1b[1mx\x1b[0m");
+    }
+}

@@ -1,0 +1,235 @@
+//! What an epoch's agreement decides: blocks, the votes for them, and the certificates that prove a decision.
+//!
+//! - A block's id is the hash of its header; the header names its body, its parent and the Merkle state after its
+//!   parent. So the state after height h is proved against header h + 1 and that header's certificate.
+//! - A certificate is the precommits of more than two thirds of the power. The next block carries one, which is where
+//!   the beacon is drawn from.
+
+use crate::crypto::{self, Signature};
+use crate::genesis::{Genesis, canonical};
+use crate::ids::{Account, BlockId, Hash32};
+use crate::objects::Envelope;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// The part of a block that is signed for.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Header {
+    /// The epoch.
+    pub height: u64,
+    /// The block before; zero at height 1.
+    pub parent: BlockId,
+    /// The proposer's clock in milliseconds since 1970; later than the parent's.
+    pub time_ms: u64,
+    /// Who made the block.
+    pub proposer: Account,
+    /// The root of the Merkle state after the parent.
+    pub state_root: Hash32,
+    /// [`ValidatorSet::hash`] of the set that decides this block.
+    pub validators: Hash32,
+    /// [`crypto::beacon`] of the certificate in the body; of nothing at height 1.
+    pub beacon: Hash32,
+    /// [`Body::hash`].
+    pub body: Hash32,
+}
+
+impl Header {
+    /// The block's id.
+    pub fn id(&self) -> BlockId {
+        crypto::block_id(&canonical(self))
+    }
+}
+
+/// The rest of a block.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Body {
+    /// Proof that the parent was decided; none at height 1.
+    pub last_commit: Option<Certificate>,
+    /// Objects that enter the ledger, in order.
+    pub envelopes: Vec<Envelope>,
+    /// Attribution bodies (canonical bytes) whose root a quorum revealed, in order of (epoch, DataNet).
+    pub settlements: Vec<Vec<u8>>,
+}
+
+impl Body {
+    /// The hash that the header names.
+    pub fn hash(&self) -> Hash32 {
+        crypto::body_hash(&canonical(self))
+    }
+}
+
+/// A block.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Block {
+    /// What is signed for.
+    pub header: Header,
+    /// What the header names by hash.
+    pub body: Body,
+}
+
+impl Block {
+    /// The block's id.
+    pub fn id(&self) -> BlockId {
+        self.header.id()
+    }
+}
+
+/// One member of a validator set.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Validator {
+    /// The key that votes.
+    pub key: Account,
+    /// The account that is paid.
+    pub payout: Account,
+    /// Its weight.
+    pub power: u64,
+}
+
+/// The validators of a height, by key in ascending order.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ValidatorSet(Vec<Validator>);
+
+impl ValidatorSet {
+    /// The set a network starts with.
+    pub fn of_genesis(genesis: &Genesis) -> Self {
+        let member = |validator: &crate::genesis::GenesisValidator| Validator {
+            key: validator.key,
+            payout: validator.payout,
+            power: validator.power,
+        };
+        Self(genesis.validators.iter().map(member).collect())
+    }
+
+    /// The members, by key in ascending order.
+    pub fn members(&self) -> &[Validator] {
+        &self.0
+    }
+
+    /// The member with this key.
+    pub fn get(&self, key: &Account) -> Option<&Validator> {
+        self.0.binary_search_by(|member| member.key.cmp(key)).ok().map(|at| &self.0[at])
+    }
+
+    /// All power together; a genesis bounds it to 2^60.
+    pub fn total_power(&self) -> u64 {
+        self.0.iter().map(|member| member.power).sum()
+    }
+
+    /// Is `power` more than two thirds of the whole?
+    pub fn is_quorum(&self, power: u64) -> bool {
+        u128::from(power) * 3 > u128::from(self.total_power()) * 2
+    }
+
+    /// The set's name in votes and headers.
+    pub fn hash(&self) -> Hash32 {
+        crypto::validators_hash(&canonical(self))
+    }
+}
+
+/// The step of a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum VoteStep {
+    /// First vote of a round.
+    Prevote,
+    /// Second vote; more than two thirds of these decide.
+    Precommit,
+}
+
+/// What a vote signs. The validator set's hash keeps a vote from counting in another set.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize)]
+pub struct VotePayload {
+    /// Prevote or precommit.
+    pub step: VoteStep,
+    /// The height.
+    pub height: u64,
+    /// The round.
+    pub round: u32,
+    /// The block, or none.
+    pub block: Option<BlockId>,
+    /// [`ValidatorSet::hash`].
+    pub validators: Hash32,
+    /// Who votes.
+    pub validator: Account,
+}
+
+/// What a proposal signs.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize)]
+pub struct ProposalPayload {
+    /// The height.
+    pub height: u64,
+    /// The round.
+    pub round: u32,
+    /// The block.
+    pub block: BlockId,
+    /// The round whose prevotes justify proposing it again.
+    pub pol_round: Option<u32>,
+    /// [`ValidatorSet::hash`].
+    pub validators: Hash32,
+    /// Who proposes.
+    pub validator: Account,
+}
+
+/// Proof that a block was decided.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Certificate {
+    /// The height.
+    pub height: u64,
+    /// The round that decided.
+    pub round: u32,
+    /// The block.
+    pub block: BlockId,
+    /// Precommits, by validator key in ascending order.
+    pub signatures: Vec<(Account, Signature)>,
+}
+
+/// Why a certificate proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Signers must ascend without repetition, so that nobody counts twice.
+    #[error("the certificate's signers are not in ascending order without repetition")]
+    Order,
+    /// A signer from outside the set.
+    #[error("signer {0} is not a validator of this height")]
+    Stranger(Account),
+    /// A signature that does not hold.
+    #[error("the signature of {0} does not hold")]
+    Signature(Account),
+    /// Not more than two thirds.
+    #[error("signers have power {signed} of {total}; more than two thirds is needed")]
+    Power {
+        /// The signers' power.
+        signed: u64,
+        /// All power.
+        total: u64,
+    },
+}
+
+impl Certificate {
+    /// Checks that validators with more than two thirds of the power precommitted this block.
+    pub fn verify(&self, validators: &ValidatorSet, genesis: &Hash32) -> Result<(), CertificateError> {
+        if !self.signatures.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(CertificateError::Order);
+        }
+        let mut signed = 0;
+        for (key, _) in &self.signatures {
+            signed += validators.get(key).ok_or(CertificateError::Stranger(*key))?.power;
+        }
+        if !validators.is_quorum(signed) {
+            return Err(CertificateError::Power { signed, total: validators.total_power() });
+        }
+        let set = validators.hash();
+        for (key, signature) in &self.signatures {
+            let payload = canonical(&VotePayload {
+                step: VoteStep::Precommit,
+                height: self.height,
+                round: self.round,
+                block: Some(self.block),
+                validators: set,
+                validator: *key,
+            });
+            if !crypto::verify(key, crypto::Purpose::Vote, genesis, &payload, signature) {
+                return Err(CertificateError::Signature(*key));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,488 @@
+//! Runs Malachite's core without any I/O: inputs in, [`Out`] in order.
+//!
+//! Rules that hold here, with the trap each one avoids:
+//!
+//! - What the core logs comes out before what depends on it, and after a failure nothing comes out at all: the core
+//!   itself goes on after a handler's error, so the host is poisoned instead ([`Host::fatal`]).
+//! - Nothing is signed twice in one place: the last-sign record is checked and comes out before any signature leaves.
+//! - Logged values carry their block, so that a decision reached again after a restart has its block at hand.
+//! - Every signature is checked once: what was checked for this height is remembered.
+//! - No target time is given to the core, which is its only use of a wall clock.
+
+use super::context::{Height, Members, Tributary, Value, Vote};
+use super::convert::{CoreInput, WalEntry, input_of, polka_out, proposal_out, round_out, vote_out};
+use super::sign_record::{SignRecord, Slot};
+use crate::block::{Block, Certificate, ValidatorSet, VoteStep};
+use crate::crypto::{self, Purpose, SecretKey, Signature};
+use crate::genesis::canonical;
+use crate::ids::{Account, BlockId, Hash32};
+use crate::wire::ConsensusMessage;
+use malachite::{
+    ConsensusMsg, Effect, Error, Input, LivenessMsg, LocallyProposedValue, Params, ProposedValue, Resumable, Resume,
+    SignedConsensusMsg, State,
+};
+use malachite_types::{
+    CertificateError, LinearTimeouts, NilOrVal, Round, RoundCertificateType, SignedMessage, ThresholdParam,
+    ThresholdParams, Timeout, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Heights ahead of the current one whose messages are kept.
+const FUTURE_HEIGHTS: usize = 8;
+/// Messages kept for each of them.
+const FUTURE_MESSAGES: usize = 2048;
+/// Signatures remembered as checked; a height with 256 validators and several rounds stays below it.
+const MAX_CHECKED: usize = 16 * 1024;
+
+/// What the host asks of the node, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Out {
+    /// Log this entry of the current height.
+    Wal(Vec<u8>),
+    /// Keep this last-sign record.
+    Sign(Vec<u8>),
+    /// Gossip a message.
+    Publish(ConsensusMessage),
+    /// Wake the core after so many milliseconds.
+    SetTimer(u64, u64),
+    /// Do not.
+    CancelTimer(u64),
+    /// Build a block for this round and give it to [`Host::propose`].
+    GetValue {
+        /// The height.
+        height: u64,
+        /// The round.
+        round: u32,
+    },
+    /// Offer a block again that is proposed again.
+    Offer(BlockId),
+    /// A block is decided.
+    Decided(Certificate),
+    /// Somebody signed two messages in one place.
+    Equivocation(Account),
+}
+
+/// Everything that the effect handler touches; apart from the core's state, which the core borrows meanwhile.
+struct Io {
+    key: SecretKey,
+    address: Account,
+    genesis: Hash32,
+    set: Arc<ValidatorSet>,
+    set_hash: Hash32,
+    timeouts: LinearTimeouts,
+    record: SignRecord,
+    height: u64,
+    replaying: bool,
+    timers: BTreeMap<u64, Timeout>,
+    next_timer: u64,
+    checked: BTreeSet<[u8; 32]>,
+    blocks: BTreeMap<BlockId, Block>,
+    out: Vec<Out>,
+    fatal: Option<String>,
+}
+
+/// The core and what surrounds it.
+pub(crate) struct Host {
+    core: State<Tributary>,
+    io: Io,
+}
+
+/// How long each step of agreement may take.
+fn timeouts() -> LinearTimeouts {
+    LinearTimeouts {
+        propose: Duration::from_millis(2_000),
+        propose_delta: Duration::from_millis(500),
+        prevote: Duration::from_millis(800),
+        prevote_delta: Duration::from_millis(400),
+        precommit: Duration::from_millis(800),
+        precommit_delta: Duration::from_millis(400),
+        rebroadcast: Duration::from_millis(2_500),
+        max_timeout: Duration::from_millis(30_000),
+    }
+}
+
+impl Host {
+    /// A host that has not started any height. `record` is the last-sign record on disk, if there is one.
+    pub(crate) fn new(key: SecretKey, genesis: Hash32, set: Arc<ValidatorSet>, record: SignRecord) -> Self {
+        let address = key.account();
+        let params = Params {
+            address,
+            threshold_params: ThresholdParams::default(),
+            value_payload: ValuePayload::ProposalAndParts,
+            enabled: true,
+        };
+        let core = State::new(Tributary, Height(0), Members(set.clone()), params, FUTURE_HEIGHTS, FUTURE_MESSAGES);
+        let set_hash = set.hash();
+        let io = Io {
+            key,
+            address,
+            genesis,
+            set,
+            set_hash,
+            timeouts: timeouts(),
+            record,
+            height: 0,
+            replaying: false,
+            timers: BTreeMap::new(),
+            next_timer: 0,
+            checked: BTreeSet::new(),
+            blocks: BTreeMap::new(),
+            out: Vec::new(),
+            fatal: None,
+        };
+        Self { core, io }
+    }
+
+    /// The height that is being agreed on.
+    pub(crate) fn height(&self) -> u64 {
+        self.io.height
+    }
+
+    /// The round that is being agreed on.
+    pub(crate) fn round(&self) -> Option<u32> {
+        self.core.round().as_u32()
+    }
+
+    /// Why nothing may go on, if so.
+    pub(crate) fn fatal(&self) -> Option<&str> {
+        self.io.fatal.as_deref()
+    }
+
+    /// A block of the open height that was given to the core or logged.
+    pub(crate) fn block(&self, id: &BlockId) -> Option<&Block> {
+        self.io.blocks.get(id)
+    }
+
+    /// A block of our own for the open height, if there is one already.
+    pub(crate) fn own_block(&self) -> Option<&Block> {
+        self.io.blocks.values().find(|block| block.header.proposer == self.io.address)
+    }
+
+    /// May a proposal be signed for this round, by the last-sign record?
+    pub(crate) fn may_propose(&self, height: u64, round: u32) -> bool {
+        self.io.record.is_before(Slot::new(height, Round::new(round), Slot::PROPOSAL))
+    }
+
+    /// What came out since the last call.
+    pub(crate) fn take_out(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.io.out)
+    }
+
+    /// Starts a height; after a restart with the entries that were logged for it.
+    ///
+    /// # Errors
+    /// A sentence when the log cannot be read.
+    pub(crate) fn start(&mut self, height: u64, log: &[Vec<u8>]) -> Result<(), String> {
+        self.io.height = height;
+        self.io.checked.clear();
+        self.io.blocks.clear();
+        let mut entries = Vec::with_capacity(log.len());
+        for (index, bytes) in log.iter().enumerate() {
+            let entry: WalEntry = borsh::from_slice(bytes).map_err(|error| {
+                format!("entry {index} of height {height} in the agreement log is damaged: {error}")
+            })?;
+            if let WalEntry::Value { id, block: Some(block), .. } = &entry {
+                self.io.blocks.insert(*id, block.as_ref().clone());
+            }
+            entries.push(entry.input());
+        }
+        self.io.replaying = !entries.is_empty();
+        let set = Members(self.io.set.clone());
+        self.feed(Input::StartHeight(Height(height), set, false, None, VoteExtensionPolicy::Disabled));
+        if self.io.replaying {
+            self.core.index_wal_entries(entries.iter());
+            for entry in entries {
+                self.feed(entry);
+            }
+            self.core.reset_entries_index();
+            self.io.replaying = false;
+        }
+        Ok(())
+    }
+
+    /// A peer's message. It must have passed [`Host::check_message`].
+    pub(crate) fn message(&mut self, message: &ConsensusMessage) {
+        self.feed(input_of(message));
+    }
+
+    /// A timer that was asked for. One that was cancelled meanwhile does nothing.
+    pub(crate) fn timer(&mut self, id: u64) {
+        if let Some(timeout) = self.io.timers.remove(&id) {
+            self.feed(Input::TimeoutElapsed(timeout));
+        }
+    }
+
+    /// Our own block for a round that [`Out::GetValue`] named.
+    pub(crate) fn propose(&mut self, round: u32, block: Block) {
+        let value = Value(block.id());
+        let height = Height(block.header.height);
+        self.io.blocks.insert(value.0, block);
+        self.feed(Input::Propose(LocallyProposedValue::new(height, Round::new(round), value)));
+    }
+
+    /// Somebody's block, and whether the ledger takes it.
+    pub(crate) fn value(&mut self, round: u32, block: Block, valid: bool) {
+        let id = block.id();
+        let value = ProposedValue {
+            height: Height(block.header.height),
+            round: Round::new(round),
+            valid_round: Round::Nil,
+            proposer: block.header.proposer,
+            value: Value(id),
+            validity: Validity::from_bool(valid),
+        };
+        self.io.blocks.insert(id, block);
+        self.feed(Input::ProposedValue(value, ValueOrigin::Consensus));
+    }
+
+    /// Are all signatures of a message those of validators, and right? In one word why not.
+    pub(crate) fn check_message(&mut self, message: &ConsensusMessage) -> Result<(), &'static str> {
+        match message {
+            ConsensusMessage::Vote(_) => {
+                let CoreInput::Vote(vote) = input_of(message) else { return Err("malformed") };
+                self.io.check(
+                    vote.message.voter,
+                    Purpose::Vote,
+                    &vote.message.payload(self.io.set_hash),
+                    &vote.signature,
+                )
+            }
+            ConsensusMessage::Proposal(_) => {
+                let CoreInput::Proposal(proposal) = input_of(message) else { return Err("malformed") };
+                let payload = proposal.message.payload(self.io.set_hash);
+                self.io.check(proposal.message.proposer, Purpose::Proposal, &payload, &proposal.signature)
+            }
+            // The core has certificates checked before it uses them, and drops what does not hold.
+            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => Ok(()),
+        }
+    }
+
+    fn feed(&mut self, input: CoreInput) {
+        if self.io.fatal.is_some() {
+            return;
+        }
+        let (core, io) = (&mut self.core, &mut self.io);
+        let result: Result<(), Error<Tributary>> =
+            malachite::process!(input: input, state: core, metrics: &(), with: effect => io.handle(effect));
+        if let Err(error) = result {
+            self.io.fatal.get_or_insert_with(|| format!("agreement stopped: {error}"));
+        }
+    }
+}
+
+impl Io {
+    fn handle(&mut self, effect: Effect<Tributary>) -> Result<Resume<Tributary>, String> {
+        Ok(match effect {
+            Effect::CancelAllTimeouts(r) => {
+                let timers = std::mem::take(&mut self.timers);
+                self.out.extend(timers.into_keys().map(Out::CancelTimer));
+                r.resume_with(())
+            }
+            Effect::CancelTimeout(timeout, r) => {
+                let ids: Vec<u64> = self.timers.iter().filter(|(_, t)| **t == timeout).map(|(id, _)| *id).collect();
+                for id in ids {
+                    self.timers.remove(&id);
+                    self.out.push(Out::CancelTimer(id));
+                }
+                r.resume_with(())
+            }
+            Effect::ScheduleTimeout(timeout, r) => {
+                self.next_timer += 1;
+                let wait = self.timeouts.duration_for(timeout).as_millis();
+                self.timers.insert(self.next_timer, timeout);
+                self.out.push(Out::SetTimer(self.next_timer, u64::try_from(wait).unwrap_or(u64::MAX)));
+                r.resume_with(())
+            }
+            Effect::StartRound(_, _, _, _, r) => r.resume_with(()),
+            Effect::PublishConsensusMsg(message, r) => {
+                self.publish(match message {
+                    SignedConsensusMsg::Vote(vote) => ConsensusMessage::Vote(vote_out(&vote)),
+                    SignedConsensusMsg::Proposal(proposal) => ConsensusMessage::Proposal(proposal_out(&proposal)),
+                });
+                r.resume_with(())
+            }
+            Effect::PublishLivenessMsg(message, r) => {
+                self.publish(match message {
+                    LivenessMsg::Vote(vote) => ConsensusMessage::Vote(vote_out(&vote)),
+                    LivenessMsg::PolkaCertificate(polka) => ConsensusMessage::Polka(polka_out(&polka)),
+                    LivenessMsg::SkipRoundCertificate(round) => ConsensusMessage::Round(round_out(&round)),
+                });
+                r.resume_with(())
+            }
+            Effect::RepublishVote(vote, r) => {
+                self.publish(ConsensusMessage::Vote(vote_out(&vote)));
+                r.resume_with(())
+            }
+            Effect::RepublishRoundCertificate(round, r) => {
+                self.publish(ConsensusMessage::Round(round_out(&round)));
+                r.resume_with(())
+            }
+            Effect::GetValue(height, round, _, r) => {
+                if let Some(round) = round.as_u32() {
+                    self.out.push(Out::GetValue { height: height.0, round });
+                }
+                r.resume_with(())
+            }
+            Effect::RestreamProposal(_, _, _, _, id, r) => {
+                self.out.push(Out::Offer(id));
+                r.resume_with(())
+            }
+            // Decided blocks are fetched and checked by the node itself, never through the core's sync.
+            Effect::CertVerifiedSyncValue(_, _, r) => r.resume_with(()),
+            Effect::CertRejectedSyncValue(_, _, _, r) => r.resume_with(()),
+            Effect::Decide(_, _, r) => r.resume_with(()),
+            Effect::Finalize(certificate, _, evidence, r) => {
+                let signatures: BTreeMap<Account, Signature> =
+                    certificate.commit_signatures.iter().map(|vote| (vote.address, vote.signature)).collect();
+                let votes = evidence.votes.iter().map(|(account, _)| *account);
+                let proposals = evidence.proposals.iter().map(|(account, _)| *account);
+                let accused: BTreeSet<Account> = votes.chain(proposals).collect();
+                self.out.extend(accused.into_iter().map(Out::Equivocation));
+                self.out.push(Out::Decided(Certificate {
+                    height: certificate.height.0,
+                    round: certificate.round.as_u32().unwrap_or(0),
+                    block: certificate.value_id,
+                    signatures: signatures.into_iter().collect(),
+                }));
+                r.resume_with(())
+            }
+            Effect::SignVote(vote, r) => {
+                let payload = vote.payload(self.set_hash);
+                let step = match vote.step {
+                    VoteStep::Prevote => Slot::PREVOTE,
+                    VoteStep::Precommit => Slot::PRECOMMIT,
+                };
+                let signature = self.sign(Slot::new(vote.height.0, vote.round, step), Purpose::Vote, &payload)?;
+                r.resume_with(SignedMessage::new(vote, signature))
+            }
+            Effect::SignProposal(proposal, r) => {
+                let payload = proposal.payload(self.set_hash);
+                let slot = Slot::new(proposal.height.0, proposal.round, Slot::PROPOSAL);
+                let signature = self.sign(slot, Purpose::Proposal, &payload)?;
+                r.resume_with(SignedMessage::new(proposal, signature))
+            }
+            Effect::VerifySignature(message, key, r) => {
+                let (purpose, payload) = match &message.message {
+                    ConsensusMsg::Vote(vote) => (Purpose::Vote, vote.payload(self.set_hash)),
+                    ConsensusMsg::Proposal(proposal) => (Purpose::Proposal, proposal.payload(self.set_hash)),
+                };
+                r.resume_with(self.check(key, purpose, &payload, &message.signature).is_ok())
+            }
+            Effect::VerifyCommitCertificate(certificate, _, thresholds, r) => {
+                let value = NilOrVal::Val(certificate.value_id);
+                let votes = certificate.commit_signatures.iter().map(|vote| {
+                    let step = VoteStep::Precommit;
+                    (Vote::new(step, certificate.height, certificate.round, value, vote.address), vote.signature)
+                });
+                r.resume_with(self.certificate(thresholds.quorum, votes))
+            }
+            Effect::VerifyExtendedCommitCertificate(certificate, _, thresholds, _, r) => {
+                let value = NilOrVal::Val(certificate.value_id);
+                let votes = certificate.commit_signatures.iter().map(|vote| {
+                    let step = VoteStep::Precommit;
+                    (Vote::new(step, certificate.height, certificate.round, value, vote.address), vote.signature)
+                });
+                r.resume_with(self.certificate(thresholds.quorum, votes))
+            }
+            Effect::VerifyPolkaCertificate(polka, _, thresholds, r) => {
+                let value = NilOrVal::Val(polka.value_id);
+                let votes = polka.polka_signatures.iter().map(|vote| {
+                    (Vote::new(VoteStep::Prevote, polka.height, polka.round, value, vote.address), vote.signature)
+                });
+                r.resume_with(self.certificate(thresholds.quorum, votes))
+            }
+            Effect::VerifyRoundCertificate(round, _, thresholds, r) => {
+                let threshold = match round.cert_type {
+                    RoundCertificateType::Precommit => thresholds.quorum,
+                    RoundCertificateType::Skip => thresholds.honest,
+                };
+                let votes = round.round_signatures.iter().map(|vote| {
+                    let step = super::context::vote_step(vote.vote_type);
+                    (Vote::new(step, round.height, round.round, vote.value_id, vote.address), vote.signature)
+                });
+                r.resume_with(self.certificate(threshold, votes))
+            }
+            Effect::WalAppend(height, input, r) => {
+                if !self.replaying && height.0 == self.height {
+                    let entry = WalEntry::of(&input, |id| self.blocks.get(id).cloned());
+                    self.out.extend(entry.map(|entry| Out::Wal(canonical(&entry))));
+                }
+                r.resume_with(())
+            }
+            // Vote extensions are disabled.
+            Effect::ExtendVote(_, _, _, _, r) => r.resume_with(None),
+            Effect::VerifyVoteExtension(_, _, _, _, _, _, r) => r.resume_with(Ok(())),
+        })
+    }
+
+    fn publish(&mut self, message: ConsensusMessage) {
+        if self.fatal.is_none() {
+            self.out.push(Out::Publish(message));
+        }
+    }
+
+    /// Signs, unless something else was signed in this place or a later one: then the node must stop.
+    fn sign(&mut self, slot: Slot, purpose: Purpose, payload: &[u8]) -> Result<Signature, String> {
+        match self.record.sign(slot, payload, || self.key.sign(purpose, &self.genesis, payload)) {
+            Ok(signature) => {
+                self.out.push(Out::Sign(canonical(&self.record)));
+                Ok(signature)
+            }
+            Err(error) => {
+                self.fatal.get_or_insert_with(|| error.to_string());
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn check(
+        &mut self,
+        key: Account,
+        purpose: Purpose,
+        payload: &[u8],
+        signature: &Signature,
+    ) -> Result<(), &'static str> {
+        if self.set.get(&key).is_none() {
+            return Err("stranger");
+        }
+        let name = crypto::state_hash(&[payload, &signature.0].concat());
+        if self.checked.contains(&name) {
+            return Ok(());
+        }
+        if !crypto::verify(&key, purpose, &self.genesis, payload, signature) {
+            return Err("signature");
+        }
+        if self.checked.len() < MAX_CHECKED {
+            self.checked.insert(name);
+        }
+        Ok(())
+    }
+
+    /// Sums the power of a certificate's signers, each once, each with a signature that holds.
+    #[expect(clippy::result_large_err, reason = "the error's type and size are the core's")]
+    fn certificate(
+        &mut self,
+        threshold: ThresholdParam,
+        votes: impl Iterator<Item = (Vote, Signature)>,
+    ) -> Result<(), CertificateError<Tributary>> {
+        let (mut seen, mut signed) = (BTreeSet::new(), 0_u64);
+        for (vote, signature) in votes {
+            if !seen.insert(vote.voter) {
+                return Err(CertificateError::DuplicateVote(vote.voter));
+            }
+            let power = self.set.get(&vote.voter).ok_or(CertificateError::UnknownValidator(vote.voter))?.power;
+            let payload = vote.payload(self.set_hash);
+            if self.check(vote.voter, Purpose::Vote, &payload, &signature).is_err() {
+                return Err(CertificateError::VerificationError(None));
+            }
+            signed = signed.saturating_add(power);
+        }
+        let total = self.set.total_power();
+        if threshold.is_met(signed, total) {
+            return Ok(());
+        }
+        Err(CertificateError::NotEnoughVotingPower { signed, total, expected: threshold.min_expected(total) })
+    }
+}

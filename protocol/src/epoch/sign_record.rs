@@ -1,0 +1,94 @@
+//! The last thing this validator signed, so that nothing else is ever signed in its place.
+//!
+//! It stands beside the write-ahead log and does not trust it: with the log lost, a validator refuses to sign again
+//! for a place it may have signed before, which costs time but never a slash.
+
+use crate::crypto::Signature;
+use crate::ids::Hash32;
+use borsh::{BorshDeserialize, BorshSerialize};
+use malachite_types::Round;
+
+/// A place in agreement where at most one message may be signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Slot {
+    height: u64,
+    round: u32,
+    step: u8,
+}
+
+impl Slot {
+    pub(crate) const PROPOSAL: u8 = 1;
+    pub(crate) const PREVOTE: u8 = 2;
+    pub(crate) const PRECOMMIT: u8 = 3;
+
+    pub(crate) fn new(height: u64, round: Round, step: u8) -> Self {
+        Self { height, round: round.as_u32().unwrap_or(u32::MAX), step }
+    }
+}
+
+/// The record, as it stands on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct SignRecord {
+    last: Option<(Slot, Hash32, Signature)>,
+}
+
+/// Signing would contradict, or might contradict, what was signed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "refused to sign at height {}, round {}, step {}: the last-sign record says that something else was signed at \
+     height {}, round {}, step {}. Is another node running with this key, or was the database restored from a backup?",
+    asked.height, asked.round, asked.step, last.height, last.round, last.step
+)]
+pub(crate) struct DoubleSign {
+    asked: Slot,
+    last: Slot,
+}
+
+impl SignRecord {
+    /// Does this place come after everything that was signed?
+    pub(crate) fn is_before(&self, slot: Slot) -> bool {
+        self.last.is_none_or(|(last, ..)| last < slot)
+    }
+
+    /// The signature for a place: a new one, or the one given before for exactly these bytes.
+    pub(crate) fn sign(
+        &mut self,
+        slot: Slot,
+        payload: &[u8],
+        sign: impl FnOnce() -> Signature,
+    ) -> Result<Signature, DoubleSign> {
+        let digest = crate::crypto::document_hash(payload);
+        if let Some((last, signed, signature)) = self.last {
+            if last == slot && signed == digest {
+                return Ok(signature);
+            }
+            if slot <= last {
+                return Err(DoubleSign { asked: slot, last });
+            }
+        }
+        let signature = sign();
+        self.last = Some((slot, digest, signature));
+        Ok(signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_is_signed_once() {
+        let mut record = SignRecord::default();
+        let slot = |round, step| Slot::new(5, Round::new(round), step);
+        let first = record.sign(slot(0, Slot::PREVOTE), b"a", || Signature([1; 64]));
+        assert_eq!(first, Ok(Signature([1; 64])));
+        // The same bytes give the same signature; other bytes, or an earlier place, none.
+        assert_eq!(record.sign(slot(0, Slot::PREVOTE), b"a", || Signature([2; 64])), first);
+        assert!(record.sign(slot(0, Slot::PREVOTE), b"b", || Signature([2; 64])).is_err());
+        assert!(record.sign(slot(0, Slot::PROPOSAL), b"b", || Signature([2; 64])).is_err());
+        assert!(record.sign(slot(0, Slot::PRECOMMIT), b"b", || Signature([2; 64])).is_ok());
+        assert!(record.sign(slot(1, Slot::PROPOSAL), b"c", || Signature([3; 64])).is_ok());
+        let reread: SignRecord = borsh::from_slice(&crate::genesis::canonical(&record)).expect("it was just written");
+        assert_eq!(reread, record);
+    }
+}

@@ -1,0 +1,74 @@
+//! An answer, cut into words once.
+
+use crate::limits::MAX_ANSWER_BYTES;
+use crate::words::words;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// An answer of acceptable size with its words.
+#[derive(Clone, Debug)]
+pub struct Answer<'a> {
+    text: &'a str,
+    words: Vec<Word>,
+    distinct: usize,
+}
+
+/// One word of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Its first byte.
+    pub start: u32,
+    /// The byte after its last.
+    pub end: u32,
+    /// Which of the answer's distinct words it is, numbered by first occurrence.
+    pub distinct: u32,
+}
+
+/// The answer is longer than what can be attributed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer has {length} bytes; at most {MAX_ANSWER_BYTES} can be attributed")]
+pub struct AnswerTooLong {
+    /// Its length in bytes.
+    pub length: usize,
+}
+
+impl<'a> Answer<'a> {
+    /// Cuts `text` into words.
+    pub fn new(text: &'a str) -> Result<Self, AnswerTooLong> {
+        let too_long = AnswerTooLong { length: text.len() };
+        if text.len() > MAX_ANSWER_BYTES {
+            return Err(too_long);
+        }
+        let narrow = |offset: usize| u32::try_from(offset).map_err(|_| too_long.clone());
+        let mut numbers = BTreeMap::new();
+        let mut list = Vec::new();
+        for word in words(text) {
+            let next = numbers.len();
+            let distinct = *numbers.entry(&text[word.clone()]).or_insert(next);
+            list.push(Word { start: narrow(word.start)?, end: narrow(word.end)?, distinct: narrow(distinct)? });
+        }
+        Ok(Self { text, words: list, distinct: numbers.len() })
+    }
+
+    /// The answer's text.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Its words, ascending.
+    pub fn words(&self) -> &[Word] {
+        &self.words
+    }
+
+    /// How many different words it has.
+    pub fn distinct_words(&self) -> usize {
+        self.distinct
+    }
+
+    /// The indices of the words from byte `start` to byte `end`, if a word starts at the one and ends at the other.
+    pub fn words_of(&self, start: u32, end: u32) -> Option<Range<usize>> {
+        let first = self.words.binary_search_by_key(&start, |word| word.start).ok()?;
+        let last = self.words.binary_search_by_key(&end, |word| word.end).ok()?;
+        (first <= last).then(|| first..last + 1)
+    }
+}

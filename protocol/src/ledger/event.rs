@@ -1,0 +1,129 @@
+//! What a block did, for the node, the API and whoever listens.
+
+use super::records::RefundReason;
+use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ReceiptId};
+use crate::objects::Drops;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// One thing that happened in a block, in the order it happened.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Event {
+    /// A DataNet was registered.
+    DataNetCreated {
+        /// Which.
+        datanet: DataNetId,
+    },
+    /// A contribution waits for the owner of a curated DataNet.
+    ContributionPending {
+        /// Which.
+        contribution: ContributionId,
+        /// Where.
+        datanet: DataNetId,
+    },
+    /// A contribution was admitted.
+    ContributionAdmitted {
+        /// Which.
+        contribution: ContributionId,
+        /// Where.
+        datanet: DataNetId,
+        /// Its place in the order of admission.
+        order: u64,
+    },
+    /// A contribution was turned down.
+    ContributionRejected {
+        /// Which.
+        contribution: ContributionId,
+        /// Where.
+        datanet: DataNetId,
+    },
+    /// A manifest waits for attestations.
+    ManifestProposed {
+        /// Which.
+        manifest: ManifestId,
+        /// Whose.
+        datanet: DataNetId,
+    },
+    /// A proposed manifest was replaced by another before it was active.
+    ManifestSuperseded {
+        /// Which.
+        manifest: ManifestId,
+        /// Whose.
+        datanet: DataNetId,
+    },
+    /// A manifest counts from an epoch on.
+    ManifestActive {
+        /// Which.
+        manifest: ManifestId,
+        /// Whose.
+        datanet: DataNetId,
+        /// The first epoch whose receipts are attributed to it.
+        from: u64,
+    },
+    /// A model was registered.
+    ModelRegistered {
+        /// Which.
+        model: ModelId,
+    },
+    /// Somebody paid somebody.
+    Transferred {
+        /// Who paid.
+        from: Account,
+        /// Who was paid.
+        to: Account,
+        /// How much.
+        amount: Drops,
+    },
+    /// Receipts were sealed; their fees are in escrow.
+    Sealed {
+        /// The epoch.
+        epoch: u64,
+        /// Which, in the block's order.
+        receipts: Vec<ReceiptId>,
+    },
+    /// Receipts are to be attributed.
+    WorkOpened {
+        /// The epoch that sealed them.
+        epoch: u64,
+        /// Against which DataNet.
+        datanet: DataNetId,
+        /// Which, in the block's order.
+        receipts: Vec<ReceiptId>,
+        /// The versions that count, oldest first.
+        manifests: Vec<ManifestId>,
+    },
+    /// No more commits are accepted; reveals are, from the next block on.
+    CommitsClosed {
+        /// The epoch.
+        epoch: u64,
+        /// The DataNet.
+        datanet: DataNetId,
+    },
+    /// A quorum revealed the same root.
+    RootAgreed {
+        /// The epoch.
+        epoch: u64,
+        /// The DataNet.
+        datanet: DataNetId,
+        /// The root.
+        root: Hash32,
+    },
+    /// The attribution that was agreed on is in a block.
+    WorkSettled {
+        /// The epoch.
+        epoch: u64,
+        /// The DataNet.
+        datanet: DataNetId,
+    },
+    /// A receipt's fee was divided.
+    Settled {
+        /// Which.
+        receipt: ReceiptId,
+    },
+    /// A receipt's fee went back to its payer.
+    Refunded {
+        /// Which.
+        receipt: ReceiptId,
+        /// Why.
+        reason: RefundReason,
+    },
+}

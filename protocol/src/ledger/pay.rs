@@ -1,0 +1,175 @@
+//! Operations, models and receipts: what moves money into the network.
+//!
+//! Rules:
+//!
+//! - An operation pays its fee to the treasury, whatever it does; a validator's attestation is free. Operations of one
+//!   account follow each other by nonce without gaps, so none is ever carried out twice.
+//! - A receipt pays its model's price, exactly, into escrow. Its id is never accepted again, so it needs no order.
+//! - A model names active manifests, of each DataNet at most one, so that every receipt can be attributed.
+
+use super::body::{evidence_bound, evidence_budget};
+use super::content::{field, state};
+use super::event::Event;
+use super::keys;
+use super::records::*;
+use super::run::{NONCE_WINDOW, Run};
+use super::view::Read;
+use crate::crypto::document_hash;
+use crate::evidence::Answer;
+use crate::ids::{DataNetId, ModelId, ObjectId, ReceiptId};
+use crate::limits::{MAX_ANSWER_BYTES, MAX_BASE_DEPTH};
+use crate::objects::{Action, Drops, LineageEntry, ModelManifest, Operation, Receipt};
+use crate::refusal::Refusal;
+use std::collections::BTreeSet;
+
+fn unknown(kind: &'static str, id: impl Into<ObjectId>) -> Refusal {
+    Refusal::Unknown { kind, id: id.into() }
+}
+
+impl Run<'_> {
+    pub(super) fn operation(&mut self, object: &Operation) -> Result<(), Refusal> {
+        let expected = self.view.account(&object.account).nonce;
+        let nonce = Refusal::Nonce { account: object.account, expected, got: object.nonce };
+        if object.nonce < expected || object.nonce > expected.saturating_add(NONCE_WINDOW) {
+            return Err(nonce);
+        }
+        let is_free = matches!(object.action, Action::Attest { .. });
+        if !is_free && object.fee < self.ctx.params.object_fee {
+            return Err(Refusal::Fee { got: object.fee, expected: self.ctx.params.object_fee });
+        }
+        let paid_on = if let Action::Transfer { amount, .. } = object.action { amount } else { Drops::ZERO };
+        self.debit(&object.account, object.fee.checked_add(paid_on).unwrap_or(Drops(u128::MAX)))?;
+        self.fund_treasury(object.fee);
+        match &object.action {
+            Action::Transfer { to, amount } => {
+                self.credit(to, *amount);
+                self.events.push(Event::Transferred { from: object.account, to: *to, amount: *amount });
+            }
+            Action::Attest { manifest } => self.attest(&object.account, *manifest)?,
+            Action::Approve { contribution } => self.approve(&object.account, *contribution)?,
+            Action::Reject { contribution, reason } => self.reject(&object.account, *contribution, reason)?,
+        }
+        // Last, so that all else is known to hold of an operation that only has to wait for those before it.
+        if object.nonce != expected {
+            return Err(nonce);
+        }
+        let mut record = self.view.account(&object.account);
+        record.nonce += 1;
+        self.view.put(keys::account(&object.account), &record);
+        Ok(())
+    }
+
+    pub(super) fn model(&mut self, id: ModelId, object: &ModelManifest) -> Result<(), Refusal> {
+        if self.view.model(&id).is_some() {
+            return Err(Refusal::Duplicate { id: id.into() });
+        }
+        let depth = match object.base {
+            None => 0,
+            Some(base) => self.view.model(&base).ok_or(unknown("model", base))?.depth + 1,
+        };
+        if u64::from(depth) > MAX_BASE_DEPTH as u64 {
+            let limit = MAX_BASE_DEPTH as u64;
+            return Err(Refusal::TooMany { what: "models below this one", got: depth.into(), limit });
+        }
+        let lineage = self.check_lineage(&object.lineage)?;
+        self.pay_object_fee(&object.builder)?;
+        let record = ModelRecord {
+            builder: object.builder,
+            name: object.name.clone(),
+            weights: object.weights,
+            base: object.base,
+            depth,
+            reserve_bp: object.reserve_bp,
+            lineage,
+            method: object.method,
+            price_in: object.price_in,
+            price_out: object.price_out,
+            height: self.ctx.height,
+        };
+        self.view.put(keys::model(&id), &record);
+        self.events.push(Event::ModelRegistered { model: id });
+        Ok(())
+    }
+
+    fn check_lineage(&self, lineage: &[LineageEntry]) -> Result<Vec<Source>, Refusal> {
+        let mut datanets = BTreeSet::new();
+        let mut sources = Vec::new();
+        for entry in lineage {
+            let unknown = unknown("manifest", entry.manifest);
+            let Some(record) = self.view.manifest(&entry.manifest) else { return Err(unknown) };
+            let status = self.view.manifest_status(&entry.manifest);
+            let counts = |from| from <= self.ctx.height;
+            if !matches!(status, Some(ManifestStatus { state: ManifestState::Active { from }, .. }) if counts(from)) {
+                return Err(state("the model", format!("manifest {} of its lineage is not active", entry.manifest)));
+            }
+            if !datanets.insert(record.datanet) {
+                return Err(field("lineage", format!("DataNet {} is named twice", record.datanet)));
+            }
+            sources.push(Source { manifest: entry.manifest, datanet: record.datanet, weight: entry.weight });
+        }
+        Ok(sources)
+    }
+
+    pub(super) fn receipt(&mut self, id: ReceiptId, object: &Receipt) -> Result<(), Refusal> {
+        if self.view.get(&keys::receipt(&id)).is_some() {
+            return Err(Refusal::Duplicate { id: id.into() });
+        }
+        let model = self.view.model(&object.model).ok_or(unknown("model", object.model))?;
+        let expected = model
+            .fee(object.tokens_in, object.tokens_out)
+            .ok_or_else(|| field("tokens", "the price of so many tokens cannot be counted"))?;
+        if object.fee != expected {
+            return Err(Refusal::Fee { got: object.fee, expected });
+        }
+        self.check_expiry(object.expiry)?;
+        let datanets: Vec<DataNetId> = model.lineage.iter().map(|source| source.datanet).collect();
+        let evidence_bytes = self.check_evidence_bytes(&object.output, datanets.len() as u64)?;
+        self.debit(&object.payer, object.fee)?;
+        self.lock_fee(object.fee);
+        let record = ReceiptRecord {
+            payer: object.payer,
+            server: object.server,
+            model: object.model,
+            prompt: object.prompt,
+            answer: document_hash(object.output.as_bytes()),
+            tokens_in: object.tokens_in,
+            tokens_out: object.tokens_out,
+            fee: object.fee,
+            epoch: self.ctx.height,
+            state: ReceiptState::Sealed { open: u32::try_from(datanets.len()).unwrap_or(u32::MAX) },
+        };
+        self.view.put(keys::receipt(&id), &record);
+        self.view.put(keys::answer(&id), &object.output);
+        self.evidence_bytes += evidence_bytes;
+        self.sealed.push((id, datanets));
+        Ok(())
+    }
+
+    fn check_expiry(&self, expiry: u64) -> Result<(), Refusal> {
+        let (epoch, limit) = (self.ctx.height, self.ctx.params.max_expiry);
+        let ahead = expiry.checked_sub(epoch).ok_or(Refusal::Expired { expiry, epoch })?;
+        if ahead > limit {
+            return Err(Refusal::Expiry { ahead, limit });
+        }
+        Ok(())
+    }
+
+    /// The room that an answer's evidence may take in a later block; refused when no block, or not this one, has it.
+    fn check_evidence_bytes(&self, output: &str, datanets: u64) -> Result<u64, Refusal> {
+        let answer = Answer::new(output).map_err(|error| Refusal::Oversize {
+            what: "the answer",
+            got: error.length as u64,
+            limit: MAX_ANSWER_BYTES as u64,
+        })?;
+        let limit = evidence_budget(&self.ctx.params);
+        let bytes = evidence_bound(&answer).saturating_mul(datanets);
+        if bytes > limit {
+            let what = "the evidence that the answer may need over its model's DataNets";
+            return Err(Refusal::Oversize { what, got: bytes, limit });
+        }
+        if self.evidence_bytes + bytes > limit {
+            return Err(Refusal::Full { limit, unit: "bytes of evidence in one block" });
+        }
+        Ok(bytes)
+    }
+}

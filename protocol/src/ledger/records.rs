@@ -1,0 +1,422 @@
+//! What the ledger's entries say. A value is the Borsh encoding of its record.
+//!
+//! What an object says for ever and what becomes of it are apart, so that a change of state never rewrites long lists.
+
+use super::keys;
+use crate::block::ValidatorSet;
+use crate::evidence::Evidence;
+use crate::genesis::Params;
+use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ReceiptId};
+use crate::objects::{Document, Drops, Method};
+use borsh::{BorshDeserialize, BorshSerialize};
+use std::collections::BTreeSet;
+
+/// An account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AccountRecord {
+    /// What it can spend.
+    pub available: Drops,
+    /// Payouts in their dispute window.
+    pub pending: Drops,
+    /// How many operations it made.
+    pub nonce: u64,
+}
+
+/// A DataNet.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct DataNetRecord {
+    /// Who governs it.
+    pub owner: Account,
+    /// What people call it.
+    pub name: String,
+    /// What it holds.
+    pub description: String,
+    /// Does the owner approve contributions?
+    pub curated: bool,
+    /// Licences it accepts.
+    pub licences: Vec<String>,
+    /// Most bytes of one contribution.
+    pub max_contribution_bytes: u64,
+    /// When it was registered.
+    pub height: u64,
+    /// Its last active version; 0 before the first.
+    pub version: u32,
+    /// The manifest that is to be the next version.
+    pub proposed: Option<ManifestId>,
+    /// Distinct contributors in active manifests.
+    pub contributors: u32,
+}
+
+/// A contribution, as its contributor signed it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ContributionRecord {
+    /// Who is paid.
+    pub contributor: Account,
+    /// The pool.
+    pub datanet: DataNetId,
+    /// The name to credit.
+    pub credit: String,
+    /// What people call it.
+    pub title: String,
+    /// Where it comes from.
+    pub source: String,
+    /// BCP-47 language tag.
+    pub language: String,
+    /// SPDX licence expression.
+    pub licence: String,
+    /// The contribution it replaces.
+    pub previous: Option<ContributionId>,
+    /// Its documents, in order.
+    pub documents: Vec<Document>,
+    /// When it entered a block.
+    pub height: u64,
+}
+
+/// What became of a contribution.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AdmissionRecord {
+    /// Who is paid.
+    pub contributor: Account,
+    /// The pool.
+    pub datanet: DataNetId,
+    /// How many documents it has.
+    pub documents: u32,
+    /// Their bytes together.
+    pub bytes: u64,
+    /// Is it admitted?
+    pub state: Admission,
+    /// The manifest that holds it, active or proposed.
+    pub manifest: Option<ManifestId>,
+}
+
+/// Is a contribution admitted?
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Admission {
+    /// The owner has not decided.
+    Pending,
+    /// Yes.
+    Admitted {
+        /// Since when.
+        height: u64,
+        /// Its place in the order of admission, over all DataNets.
+        order: u64,
+    },
+    /// No.
+    Rejected {
+        /// Since when.
+        height: u64,
+        /// The owner's sentence.
+        reason: String,
+    },
+}
+
+/// A manifest, as its owner signed it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ManifestRecord {
+    /// Whose content.
+    pub datanet: DataNetId,
+    /// Its number.
+    pub version: u32,
+    /// The version before.
+    pub parent: Option<ManifestId>,
+    /// What it adds, in order.
+    pub added: Vec<ContributionId>,
+    /// The content root.
+    pub content_root: Hash32,
+    /// Documents, the parent's included.
+    pub documents: u64,
+    /// Bytes, the parent's included.
+    pub bytes: u64,
+    /// The peer that serves it first.
+    pub host: Vec<u8>,
+    /// When it was proposed.
+    pub height: u64,
+}
+
+/// What became of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ManifestStatus {
+    /// Does it count?
+    pub state: ManifestState,
+    /// The validators that hold and indexed it.
+    pub attested: BTreeSet<Account>,
+}
+
+/// Does a manifest count?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum ManifestState {
+    /// It waits for attestations.
+    Proposed,
+    /// It is part of the DataNet.
+    Active {
+        /// The first epoch whose receipts are attributed to it.
+        from: u64,
+    },
+    /// Its owner proposed another in its place.
+    Superseded {
+        /// Which.
+        by: ManifestId,
+    },
+}
+
+/// One source of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Source {
+    /// The manifest.
+    pub manifest: ManifestId,
+    /// Its DataNet.
+    pub datanet: DataNetId,
+    /// Its part of the base dividend.
+    pub weight: u32,
+}
+
+/// A model.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ModelRecord {
+    /// Who is paid.
+    pub builder: Account,
+    /// What people call it.
+    pub name: String,
+    /// BLAKE3 of the weights.
+    pub weights: Hash32,
+    /// What it was made from.
+    pub base: Option<ModelId>,
+    /// How many models are below it.
+    pub depth: u32,
+    /// What it reserves of its descendants' pay.
+    pub reserve_bp: u32,
+    /// Its sources, in the builder's order.
+    pub lineage: Vec<Source>,
+    /// How its answers are attributed.
+    pub method: Method,
+    /// Price of 1000 tokens of prompt.
+    pub price_in: Drops,
+    /// Price of 1000 tokens of answer.
+    pub price_out: Drops,
+    /// When it was registered.
+    pub height: u64,
+}
+
+impl ModelRecord {
+    /// The fee of an answer, rounded up to the drop; none when it overflows.
+    pub fn fee(&self, tokens_in: u64, tokens_out: u64) -> Option<Drops> {
+        let part = |price: Drops, tokens: u64| price.0.checked_mul(u128::from(tokens));
+        let total = part(self.price_in, tokens_in)?.checked_add(part(self.price_out, tokens_out)?)?;
+        Some(Drops(total.div_ceil(1000)))
+    }
+}
+
+/// A receipt.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ReceiptRecord {
+    /// Who paid.
+    pub payer: Account,
+    /// Who served.
+    pub server: Account,
+    /// The model.
+    pub model: ModelId,
+    /// Commitment to the prompt.
+    pub prompt: Hash32,
+    /// [`crate::crypto::document_hash`] of the answer.
+    pub answer: Hash32,
+    /// Tokens of the prompt.
+    pub tokens_in: u64,
+    /// Tokens of the answer.
+    pub tokens_out: u64,
+    /// What was paid.
+    pub fee: Drops,
+    /// The epoch that sealed it.
+    pub epoch: u64,
+    /// What became of it.
+    pub state: ReceiptState,
+}
+
+/// What became of a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum ReceiptState {
+    /// The fee is in escrow.
+    Sealed {
+        /// DataNets that are still searched.
+        open: u32,
+    },
+    /// The fee is paid out.
+    Settled(Settlement),
+    /// The payer has the fee back.
+    Refunded {
+        /// Since when.
+        height: u64,
+        /// Why.
+        reason: RefundReason,
+    },
+}
+
+/// Why a fee was paid back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum RefundReason {
+    /// Validators did not agree in time.
+    SettleTimeout,
+}
+
+impl RefundReason {
+    /// One word for logs, metrics and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SettleTimeout => "settle_timeout",
+        }
+    }
+}
+
+/// How a receipt's fee was divided, and why.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Settlement {
+    /// When.
+    pub height: u64,
+    /// [`crate::crypto::document_hash`] of the merged evidence's canonical bytes.
+    pub evidence: Hash32,
+    /// Words of the answer in paid spans.
+    pub covered_words: u32,
+    /// Words of the answer.
+    pub total_words: u32,
+    /// The spans that are paid, ascending.
+    pub spans: Vec<PaidPassage>,
+    /// Who gets what. The amounts add up to the fee.
+    pub lines: Vec<Line>,
+}
+
+/// A passage of the answer that is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct PaidPassage {
+    /// Its first byte in the answer.
+    pub start: u32,
+    /// The byte after its last.
+    pub end: u32,
+    /// Whose it is.
+    pub contribution: ContributionId,
+    /// The document's index in the contribution.
+    pub document: u32,
+    /// Where it starts there.
+    pub offset: u64,
+    /// Its weight: bits times 2^16.
+    pub bits_q16: u64,
+}
+
+/// One payout of a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Line {
+    /// What for.
+    pub role: Role,
+    /// Who is paid; none for the treasury, and for a base dividend, whose division is in a [`DividendRecord`].
+    pub account: Option<Account>,
+    /// The DataNet of a data or base line.
+    pub datanet: Option<DataNetId>,
+    /// The contribution of a data line.
+    pub contribution: Option<ContributionId>,
+    /// The model of a model line.
+    pub model: Option<ModelId>,
+    /// How much; never 0.
+    pub amount: Drops,
+}
+
+/// What a payout is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum Role {
+    /// Words that stand in a contribution.
+    Data,
+    /// Words that stand in none: to the lineage's DataNets.
+    Base,
+    /// Building the model, or one it was made from.
+    Model,
+    /// Running the model.
+    Serving,
+    /// Attributing.
+    Validators,
+    /// The network.
+    Treasury,
+}
+
+impl Role {
+    /// One word for logs, metrics and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Base => "base",
+            Self::Model => "model",
+            Self::Serving => "serving",
+            Self::Validators => "validators",
+            Self::Treasury => "treasury",
+        }
+    }
+}
+
+/// How one block's base dividend of a DataNet was divided among its contributors.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct DividendRecord {
+    /// All of it.
+    pub amount: Drops,
+    /// The parts, by account; they add up to the amount.
+    pub parts: Vec<(Account, Drops)>,
+}
+
+/// Open attribution of an epoch's receipts in a DataNet.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct WorkRecord {
+    /// The DataNet's last version that was active.
+    pub version: u32,
+    /// The height at whose end commits closed.
+    pub closed: Option<u64>,
+    /// The root that a quorum revealed.
+    pub root: Option<Hash32>,
+}
+
+/// What a validator said of an (epoch, DataNet).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SaidRecord {
+    /// Its commitment.
+    pub commitment: Hash32,
+    /// The root, once revealed.
+    pub root: Option<Hash32>,
+}
+
+/// What an (epoch, DataNet) was settled with, until all receipts of the epoch are.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AgreedRecord {
+    /// The root.
+    pub root: Hash32,
+    /// Who revealed it.
+    pub validators: Vec<Account>,
+}
+
+/// Does an entry hold what its key promises?
+pub(super) fn is_sound(key: &[u8], value: &[u8]) -> bool {
+    fn is<T: BorshDeserialize>(value: &[u8]) -> bool {
+        borsh::from_slice::<T>(value).is_ok()
+    }
+    let Some(prefix) = key.first() else { return false };
+    match (*prefix, key) {
+        (_, keys::HEIGHT | keys::NEXT_ORDER) => is::<u64>(value),
+        (_, keys::SUPPLY | keys::TREASURY | keys::ESCROW) => is::<Drops>(value),
+        (_, keys::PARAMS) => is::<Params>(value),
+        (_, keys::VALIDATORS) => is::<ValidatorSet>(value),
+        (keys::ACCOUNTS, _) => is::<AccountRecord>(value),
+        (keys::VESTING, _) => is::<Drops>(value),
+        (keys::DATANETS, _) => is::<DataNetRecord>(value),
+        (keys::DOCUMENTS, _) => is::<ContributionId>(value),
+        (keys::CONTRIBUTIONS, _) => is::<ContributionRecord>(value),
+        (keys::ADMISSIONS, _) => is::<AdmissionRecord>(value),
+        (keys::MANIFESTS, _) => is::<ManifestRecord>(value),
+        (keys::MANIFEST_STATUS, _) => is::<ManifestStatus>(value),
+        (keys::VERSIONS, _) => is::<ManifestId>(value),
+        (keys::PROPOSED, _) => is::<()>(value),
+        (keys::CONTRIBUTORS, _) => is::<u64>(value),
+        (keys::MODELS, _) => is::<ModelRecord>(value),
+        (keys::RECEIPTS, _) => is::<ReceiptRecord>(value),
+        (keys::ANSWERS, _) => is::<String>(value),
+        (keys::PARTS, _) => is::<Evidence>(value),
+        (keys::DIVIDENDS, _) => is::<DividendRecord>(value),
+        (keys::WORK, _) => is::<WorkRecord>(value),
+        (keys::WORK_RECEIPTS, _) => is::<Vec<ReceiptId>>(value),
+        (keys::SAID, _) => is::<SaidRecord>(value),
+        (keys::AGREED, _) => is::<AgreedRecord>(value),
+        _ => false,
+    }
+}

@@ -1,0 +1,61 @@
+//! What a node has to do: attribution that is open, manifests to attest.
+
+use super::keys;
+use super::records::*;
+use super::view::{Read, State, decode};
+use crate::ids::{Account, DataNetId, Hash32, ManifestId, ReceiptId};
+
+/// Open attribution of an epoch's receipts in a DataNet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The epoch that sealed them.
+    pub epoch: u64,
+    /// The DataNet.
+    pub datanet: DataNetId,
+    /// The receipts, in the block's order.
+    pub receipts: Vec<ReceiptId>,
+    /// The DataNet's versions that count, oldest first.
+    pub manifests: Vec<ManifestId>,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// How far open attribution is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Validators commit.
+    Commit,
+    /// Validators reveal what they committed to.
+    Reveal,
+    /// A quorum revealed this root; a block has to carry the body.
+    Agreed(Hash32),
+}
+
+/// All open attribution, ascending by (epoch, DataNet).
+pub fn open_work(state: &State) -> Vec<Work> {
+    let work = |(key, value): (&[u8], &[u8])| {
+        let (epoch, datanet) = (keys::first_number(key), DataNetId(keys::last_id(key)));
+        let record: WorkRecord = decode(key, value);
+        let version = usize::try_from(record.version).unwrap_or(usize::MAX);
+        let phase = match (record.closed, record.root) {
+            (None, _) => Phase::Commit,
+            (Some(_), None) => Phase::Reveal,
+            (Some(_), Some(root)) => Phase::Agreed(root),
+        };
+        Work {
+            epoch,
+            datanet,
+            receipts: state.work_receipts(epoch, &datanet),
+            manifests: state.active_manifests(&datanet).into_iter().take(version).collect(),
+            phase,
+        }
+    };
+    state.scan(&[keys::WORK]).into_iter().map(work).collect()
+}
+
+/// The manifests that wait for attestations, and among them for this validator's.
+pub fn unattested(state: &State, validator: &Account) -> Vec<ManifestId> {
+    let proposed = state.scan(&[keys::PROPOSED]).into_keys().map(|key| ManifestId(keys::last_id(key)));
+    let waits = |id: &ManifestId| state.manifest_status(id).is_some_and(|status| !status.attested.contains(validator));
+    proposed.filter(waits).collect()
+}

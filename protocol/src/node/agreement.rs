@@ -1,0 +1,371 @@
+//! Blocks: built, checked, decided, committed.
+
+use super::{Effect, Head, Node, Notice, Peer, Timer, Token, Verdict, Write};
+use crate::block::{Block, Body, Certificate, Header};
+use crate::crypto;
+use crate::envelope::Verified;
+use crate::epoch::{Out, height_of};
+use crate::genesis::canonical;
+use crate::ids::{BlockId, Hash32};
+use crate::ledger::{self, Executed, Limits};
+use crate::limits::{MAX_CLOCK_DRIFT_MS, MAX_PROPOSED_BLOCKS};
+use crate::node::Commit;
+use crate::wire::ConsensusMessage;
+use std::collections::BTreeMap;
+
+/// Heights ahead of the open one for which a proposal's block is already fetched.
+const FETCH_AHEAD: u64 = 1;
+
+/// Proposed blocks on their way.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    /// Asked for: the height and the first round that proposed it.
+    wanted: BTreeMap<BlockId, (u64, u32)>,
+    /// Here before their height began.
+    early: BTreeMap<BlockId, Block>,
+}
+
+impl Node {
+    /// Begins the height after the head, with what was logged for it before a restart.
+    pub(super) fn start_height(&mut self, now_ms: u64, log: &[Vec<u8>]) {
+        let height = self.head.height + 1;
+        self.resting = false;
+        self.executed.clear();
+        self.effect(Effect::CancelTimer(Timer::Epoch));
+        self.log_index = u32::try_from(log.len()).unwrap_or(u32::MAX);
+        self.blocks.wanted.retain(|_, (wanted, _)| *wanted >= height);
+        if let Err(reason) = self.host.start(height, log) {
+            return self.halt(reason);
+        }
+        let early = std::mem::take(&mut self.blocks.early);
+        for block in early.into_values() {
+            self.on_block(now_ms, block);
+        }
+    }
+
+    /// The rest between two epochs is over.
+    pub(super) fn on_epoch(&mut self, now_ms: u64) {
+        if self.resting {
+            self.start_height(now_ms, &[]);
+        }
+    }
+
+    /// Begins the next epoch early when a whole block waits.
+    pub(super) fn hurry_if_full(&mut self, now_ms: u64) {
+        let params = &self.genesis.params;
+        let full = self.pool.len() >= params.max_block_envelopes as usize
+            || self.pool.bytes() as u64 >= params.max_block_bytes / 2;
+        if self.resting && full {
+            self.start_height(now_ms, &[]);
+        }
+    }
+
+    /// A consensus message of a peer.
+    pub(super) fn on_consensus(&mut self, now_ms: u64, message: &ConsensusMessage, peer: Peer, token: Token) {
+        let (height, next) = (height_of(message), self.head.height + 1);
+        let verdict = if height < next {
+            Verdict::Ignore("old")
+        } else {
+            match self.host.check_message(message) {
+                Ok(()) => Verdict::Accept,
+                // The set of validators may differ at a height that is not known here yet.
+                Err("stranger") if height > next => Verdict::Ignore("stranger"),
+                Err(word) => Verdict::Reject(word),
+            }
+        };
+        self.effect(Effect::Judge(token, verdict));
+        if verdict != Verdict::Accept {
+            return;
+        }
+        if height > next {
+            self.on_peer_height(now_ms, peer.clone(), height - 1);
+        }
+        if let ConsensusMessage::Proposal(proposal) = message {
+            self.want_block(proposal.block, height, proposal.round, peer);
+        }
+        self.host.message(message);
+        if self.resting && height == next {
+            // Others have begun: waiting longer would only make them wait.
+            self.start_height(now_ms, &[]);
+        }
+    }
+
+    fn want_block(&mut self, id: BlockId, height: u64, round: u32, peer: Peer) {
+        let near = height <= self.head.height + 1 + FETCH_AHEAD;
+        let known = self.blocks.wanted.contains_key(&id)
+            || self.blocks.early.contains_key(&id)
+            || self.host.block(&id).is_some();
+        if !near || known || self.blocks.wanted.len() >= MAX_PROPOSED_BLOCKS {
+            return;
+        }
+        self.blocks.wanted.insert(id, (height, round));
+        self.effect(Effect::FetchBlock { id, height, peer });
+    }
+
+    /// A block that was asked for.
+    pub(super) fn on_block(&mut self, now_ms: u64, block: Block) {
+        let id = block.id();
+        let Some((height, round)) = self.blocks.wanted.get(&id).copied() else { return };
+        if height != block.header.height {
+            return self.effect(Effect::Tell(Notice::InvalidBlock {
+                block: id,
+                reason: format!("it was proposed for height {height} and says {}", block.header.height),
+            }));
+        }
+        if height > self.head.height + 1 || self.resting {
+            self.blocks.early.insert(id, block);
+            return;
+        }
+        self.blocks.wanted.remove(&id);
+        let valid = self.check_block(now_ms, &id, &block);
+        self.effect(Effect::OfferBlock(Box::new(block.clone())));
+        self.host.value(round, block, valid);
+    }
+
+    fn check_block(&mut self, now_ms: u64, id: &BlockId, block: &Block) -> bool {
+        if self.executed.contains_key(id) {
+            return true;
+        }
+        let late = now_ms.saturating_add(MAX_CLOCK_DRIFT_MS);
+        let result = if block.header.time_ms > late {
+            Err(format!("its time lies more than {MAX_CLOCK_DRIFT_MS} ms ahead of this node's clock"))
+        } else {
+            self.execute(block)
+        };
+        match result {
+            Ok(executed) => {
+                self.executed.insert(*id, executed);
+                true
+            }
+            Err(reason) => {
+                self.effect(Effect::Tell(Notice::InvalidBlock { block: *id, reason }));
+                false
+            }
+        }
+    }
+
+    /// Checks a block against the head and runs it through the ledger.
+    fn execute(&self, block: &Block) -> Result<Executed, String> {
+        let (header, body) = (&block.header, &block.body);
+        let expect = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
+        expect(header.height == self.head.height + 1, "it is not of the next height")?;
+        expect(header.parent == self.head.id, "its parent is not the last block")?;
+        expect(header.time_ms > self.head.time_ms, "its time is not after its parent's")?;
+        expect(header.state_root == self.head.state_root, "its state root is not that of the ledger")?;
+        expect(header.validators == self.set.hash(), "it names another validator set")?;
+        expect(self.set.get(&header.proposer).is_some(), "its proposer is no validator")?;
+        expect(header.body == body.hash(), "its body is not the one that its header names")?;
+        expect(header.beacon == beacon_of(body.last_commit.as_ref()), "its beacon is not that of its certificate")?;
+        self.check_last_commit(body.last_commit.as_ref())?;
+        let params = &self.genesis.params;
+        expect(canonical(body).len() as u64 <= params.max_block_bytes, "it is larger than a block may be")?;
+        expect(body.envelopes.len() <= params.max_block_envelopes as usize, "it holds more than a block may")?;
+        let mut verified = Vec::with_capacity(body.envelopes.len());
+        for envelope in &body.envelopes {
+            // What waits in the pool was verified when it came in, if it is the same to the last byte.
+            let known = self.pool.get(&envelope.id()).filter(|known| known.envelope() == envelope);
+            let object = match known {
+                Some(known) => known.clone(),
+                None => Verified::check(envelope.clone(), &self.genesis_hash).map_err(|error| error.to_string())?,
+            };
+            verified.push(object);
+        }
+        ledger::execute_block(&self.state, block, &verified).map_err(|error| with_causes(&error))
+    }
+
+    fn check_last_commit(&self, commit: Option<&Certificate>) -> Result<(), String> {
+        match (commit, &self.head.certificate) {
+            (None, None) => Ok(()),
+            (Some(commit), Some(own)) if commit == own => Ok(()),
+            (Some(commit), Some(_)) => {
+                if commit.height != self.head.height || commit.block != self.head.id {
+                    return Err("its certificate is not of its parent".to_owned());
+                }
+                commit.verify(&self.set, &self.genesis_hash).map_err(|error| error.to_string())
+            }
+            (None, Some(_)) => Err("it lacks its parent's certificate".to_owned()),
+            (Some(_), None) => Err("the first block has no parent to certify".to_owned()),
+        }
+    }
+
+    /// Builds our own block for a round, or offers again the one we have.
+    fn propose(&mut self, now_ms: u64, height: u64, round: u32) {
+        if height != self.head.height + 1 || !self.host.may_propose(height, round) {
+            return;
+        }
+        let own = self.host.own_block().filter(|block| self.executed.contains_key(&block.id())).cloned();
+        let block = match own {
+            Some(block) => block,
+            None => self.build_block(now_ms),
+        };
+        let id = block.id();
+        if self.check_block(now_ms, &id, &block) {
+            self.effect(Effect::OfferBlock(Box::new(block.clone())));
+            self.host.propose(round, block);
+        }
+    }
+
+    fn build_block(&mut self, now_ms: u64) -> Block {
+        let bodies = self.duties.bodies();
+        let limits = Limits::of(&self.genesis.params);
+        let proposal = match self.next_context() {
+            Ok(context) => ledger::propose(&self.state, &context, self.pool.iter(), &bodies, limits),
+            Err(_) => ledger::Proposal::default(),
+        };
+        self.drop_from_pool(proposal.refused);
+        let body = Body {
+            last_commit: self.head.certificate.clone(),
+            envelopes: proposal.envelopes,
+            settlements: proposal.settlements,
+        };
+        let header = Header {
+            height: self.head.height + 1,
+            parent: self.head.id,
+            time_ms: now_ms.max(self.head.time_ms + 1),
+            proposer: self.address,
+            state_root: self.head.state_root,
+            validators: self.set.hash(),
+            beacon: beacon_of(body.last_commit.as_ref()),
+            body: body.hash(),
+        };
+        Block { header, body }
+    }
+
+    /// Carries out what agreement asked for, until it asks for nothing more.
+    pub(super) fn settle_agreement(&mut self, now_ms: u64) {
+        loop {
+            let out = self.host.take_out();
+            if out.is_empty() || self.halted {
+                break;
+            }
+            for out in out {
+                self.on_out(now_ms, out);
+            }
+        }
+        if let Some(reason) = self.host.fatal().map(str::to_owned)
+            && !self.halted
+        {
+            // Nothing that the core asked for after the failure may leave this node.
+            self.halt(reason);
+        }
+    }
+
+    fn on_out(&mut self, now_ms: u64, out: Out) {
+        match out {
+            Out::Wal(entry) => {
+                let (height, index) = (self.host.height(), self.log_index);
+                self.log_index = self.log_index.saturating_add(1);
+                self.persist(Write::Wal { height, index, entry });
+            }
+            Out::Sign(record) => self.persist(Write::SignRecord(record)),
+            Out::Publish(message) => self.effect(Effect::PublishConsensus(message)),
+            Out::SetTimer(id, wait_ms) => {
+                self.effect(Effect::SetTimer(Timer::Step(id), now_ms.saturating_add(wait_ms)));
+            }
+            Out::CancelTimer(id) => self.effect(Effect::CancelTimer(Timer::Step(id))),
+            Out::GetValue { height, round } => self.propose(now_ms, height, round),
+            Out::Offer(id) => {
+                if let Some(block) = self.host.block(&id).cloned() {
+                    self.effect(Effect::OfferBlock(Box::new(block)));
+                }
+            }
+            Out::Equivocation(validator) => self.effect(Effect::Tell(Notice::Equivocation { validator })),
+            Out::Decided(certificate) => self.on_decided(now_ms, certificate),
+        }
+    }
+
+    fn on_decided(&mut self, now_ms: u64, certificate: Certificate) {
+        if certificate.height != self.head.height + 1 {
+            return;
+        }
+        let Some(block) = self.host.block(&certificate.block).cloned() else {
+            return self.halt(format!("agreement decided block {}, which is not here", certificate.block));
+        };
+        // After a restart the decided block comes from the log, and was not run through the ledger yet.
+        let executed = match self.executed.remove(&certificate.block) {
+            Some(executed) => executed,
+            None => match self.execute(&block) {
+                Ok(executed) => executed,
+                Err(reason) => return self.halt(format!("agreement decided a block that does not hold: {reason}")),
+            },
+        };
+        self.commit(block, certificate, executed);
+        self.resting = true;
+        self.effect(Effect::SetTimer(Timer::Epoch, now_ms.saturating_add(self.genesis.params.epoch_ms)));
+        self.hurry_if_full(now_ms);
+    }
+
+    /// A decided block that was fetched: checked in full, then committed.
+    pub(super) fn commit_fetched(&mut self, block: Block, certificate: Certificate) -> Result<(), String> {
+        if certificate.block != block.id() || certificate.height != block.header.height {
+            return Err("the certificate is of another block".to_owned());
+        }
+        if block.header.height != self.head.height + 1 {
+            return Err(format!("height {} was expected, {} came", self.head.height + 1, block.header.height));
+        }
+        certificate.verify(&self.set, &self.genesis_hash).map_err(|error| error.to_string())?;
+        let executed = match self.executed.remove(&certificate.block) {
+            Some(executed) => executed,
+            None => self.execute(&block)?,
+        };
+        self.commit(block, certificate, executed);
+        Ok(())
+    }
+
+    /// Makes a decided epoch durable and moves on: block, certificate, ledger and Merkle state in one write.
+    fn commit(&mut self, block: Block, certificate: Certificate, executed: Executed) {
+        let height = block.header.height;
+        let update = match self.tree.update(height, &executed.changes) {
+            Ok(update) => update,
+            Err(error) => return self.halt(format!("the Merkle state cannot be updated: {error}")),
+        };
+        self.state.apply(&executed.changes);
+        let fee = self.genesis.params.object_fee;
+        let included = block.body.envelopes.iter().map(crate::objects::Envelope::id);
+        let unpooled = included.filter(|id| self.pool.remove(id, fee).is_some()).collect();
+        self.head = Head {
+            height,
+            id: certificate.block,
+            time_ms: block.header.time_ms,
+            state_root: update.root,
+            certificate: Some(certificate.clone()),
+        };
+        let notice = Notice::Committed {
+            height,
+            block: certificate.block,
+            round: certificate.round,
+            objects: u32::try_from(block.body.envelopes.len()).unwrap_or(u32::MAX),
+            events: executed.events.clone(),
+        };
+        self.persist(Write::Commit(Box::new(Commit {
+            block,
+            certificate,
+            changes: executed.changes,
+            nodes: update.nodes,
+            stale_nodes: update.stale,
+            unpooled,
+        })));
+        self.effect(Effect::Tell(notice));
+        self.executed.clear();
+        self.blocks.early.retain(|_, block| block.header.height > height);
+        if height.is_multiple_of(super::POOL_SWEEP_EPOCHS) {
+            self.sweep_pool();
+        }
+        self.fulfil_duties();
+    }
+}
+
+/// An error's sentence with those of its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn beacon_of(certificate: Option<&Certificate>) -> Hash32 {
+    crypto::beacon(&certificate.map(canonical).unwrap_or_default())
+}

@@ -1,0 +1,324 @@
+//! The node's state machine: [`Node::handle`] takes an input and gives effects, and that is all it does.
+//!
+//! It knows no clock (time is a parameter), no disk, no network, no thread and no randomness: the same inputs give the
+//! same effects and the same bytes on any machine, which is what the input log and the simulator rest on.
+//!
+//! - [`contract`]: the inputs and effects.
+//! - [`agreement`]: drives [`crate::epoch`], builds and checks blocks, commits epochs.
+//! - [`sync`]: fetches decided blocks that this node missed.
+//! - [`duties`]: what a validator owes: attestations, attribution commits and reveals.
+//! - [`pool`]: objects that wait for a block.
+
+mod agreement;
+mod contract;
+mod duties;
+mod pool;
+mod sync;
+
+pub use contract::{Commit, Effect, Input, Notice, Peer, Source, Timer, Token, Verdict, Write};
+
+use crate::block::{Block, Certificate, ValidatorSet};
+use crate::crypto::SecretKey;
+use crate::envelope::Verified;
+use crate::epoch::{Host, SignRecord};
+use crate::genesis::{Genesis, GenesisError};
+use crate::ids::{Account, BlockId, Hash32};
+use crate::ledger::{self, Context, Executed, Read as _, State};
+use crate::objects::Envelope;
+use crate::refusal::Refusal;
+use crate::tree::Tree;
+use borsh::{BorshDeserialize, BorshSerialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Epochs between two looks through the whole pool for objects that can never enter a block any more.
+const POOL_SWEEP_EPOCHS: u64 = 16;
+
+/// Everything durable that a node starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Restored {
+    /// The last committed height; 0 for a new network.
+    pub height: u64,
+    /// The last block and the proof that it was decided; none at height 0.
+    pub last: Option<(Block, Certificate)>,
+    /// All ledger entries.
+    pub entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// All nodes of the Merkle state.
+    pub tree: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The agreement log of the height after the last one.
+    pub wal: Vec<Vec<u8>>,
+    /// The last-sign record.
+    pub sign_record: Option<Vec<u8>>,
+    /// Acknowledged objects that wait, in order of arrival.
+    pub pool: Vec<Envelope>,
+}
+
+/// What stands on disk cannot be what a node left there.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The genesis cannot start a network.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// A record cannot be read.
+    #[error("the stored {what} is damaged: {reason}; restore a backup, or start anew and let the node catch up")]
+    Damaged {
+        /// Which record.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The last decided block.
+#[derive(Clone, Debug)]
+struct Head {
+    height: u64,
+    id: BlockId,
+    time_ms: u64,
+    /// The Merkle root after it.
+    state_root: Hash32,
+    certificate: Option<Certificate>,
+}
+
+/// One node.
+pub struct Node {
+    genesis: Genesis,
+    genesis_hash: Hash32,
+    key: SecretKey,
+    address: Account,
+    set: Arc<ValidatorSet>,
+    state: State,
+    tree: Tree,
+    head: Head,
+    host: Host,
+    log: Vec<Vec<u8>>,
+    log_index: u32,
+    pool: pool::Pool,
+    /// Ledger results of the valid blocks of the open height.
+    executed: BTreeMap<BlockId, Executed>,
+    blocks: agreement::Blocks,
+    /// Between a decision and the start of the next epoch.
+    resting: bool,
+    sync: sync::Sync,
+    duties: duties::Duties,
+    effects: Vec<Effect>,
+    halted: bool,
+}
+
+impl Node {
+    /// A node as its disk left it. Nothing happens before [`Input::Start`].
+    ///
+    /// # Errors
+    /// What is wrong with the genesis or the disk.
+    pub fn new(genesis: Genesis, key: SecretKey, restored: Restored) -> Result<Self, RestoreError> {
+        genesis.check()?;
+        let genesis_hash = genesis.hash();
+        let set = Arc::new(ValidatorSet::of_genesis(&genesis));
+        let damaged = |what, reason: String| RestoreError::Damaged { what, reason };
+        let mut tree = Tree::from_nodes(restored.tree).map_err(|error| damaged("Merkle state", error.to_string()))?;
+        let state = if restored.height == 0 && restored.entries.is_empty() {
+            let changes = ledger::genesis_changes(&genesis);
+            tree.update(0, &changes).map_err(|error| damaged("Merkle state", error.to_string()))?;
+            let mut state = State::default();
+            state.apply(&changes);
+            state
+        } else {
+            State::load(restored.entries).map_err(|error| damaged("ledger", error.to_string()))?
+        };
+        let state_root = tree.root(restored.height).map_err(|error| damaged("Merkle state", error.to_string()))?;
+        let head = match restored.last {
+            Some((block, certificate)) if block.header.height == restored.height => Head {
+                height: restored.height,
+                id: block.id(),
+                time_ms: block.header.time_ms,
+                state_root,
+                certificate: Some(certificate),
+            },
+            None if restored.height == 0 => {
+                Head { height: 0, id: BlockId::default(), time_ms: genesis.time_ms, state_root, certificate: None }
+            }
+            _ => return Err(damaged("last block", format!("it is not of height {}", restored.height))),
+        };
+        let record = match restored.sign_record {
+            None => SignRecord::default(),
+            Some(bytes) => borsh::from_slice(&bytes).map_err(|error| damaged("last-sign record", error.to_string()))?,
+        };
+        let mut pool = pool::Pool::default();
+        for envelope in restored.pool {
+            let object = Verified::from_disk(envelope).map_err(|error| damaged("pool", error.to_string()))?;
+            // What was acknowledged stays: promises were weighed when it came in.
+            let _ = pool.insert(object, crate::objects::Drops(u128::MAX), genesis.params.object_fee);
+        }
+        let host = Host::new(key.clone(), genesis_hash, set.clone(), record);
+        Ok(Self {
+            address: key.account(),
+            genesis,
+            genesis_hash,
+            key,
+            set,
+            state,
+            tree,
+            head,
+            host,
+            log: restored.wal,
+            log_index: 0,
+            pool,
+            executed: BTreeMap::new(),
+            blocks: agreement::Blocks::default(),
+            resting: false,
+            sync: sync::Sync::default(),
+            duties: duties::Duties::default(),
+            effects: Vec::new(),
+            halted: false,
+        })
+    }
+
+    /// Takes one input and gives what must be done, in order.
+    ///
+    /// `now_ms` is the caller's clock in milliseconds since 1970; it never needs to be right for safety.
+    pub fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
+        if self.halted {
+            return Vec::new();
+        }
+        match input {
+            Input::Start => self.on_start(now_ms),
+            Input::Object(object, source) => self.on_object(now_ms, object, source),
+            Input::Consensus { message, peer, token } => self.on_consensus(now_ms, &message, peer, token),
+            Input::Timer(Timer::Epoch) => self.on_epoch(now_ms),
+            Input::Timer(Timer::Step(id)) => self.host.timer(id),
+            Input::Timer(Timer::Sync) => self.on_sync_timer(now_ms),
+            Input::Block(block) => self.on_block(now_ms, *block),
+            Input::Blocks { peer, blocks } => self.on_blocks(now_ms, peer, blocks),
+            Input::PeerStatus { peer, height } => self.on_peer_height(now_ms, peer, height),
+            Input::Attributed { epoch, datanet, evidence } => self.on_attributed(epoch, datanet, evidence),
+            Input::Indexed { manifest } => self.on_indexed(manifest),
+        }
+        self.settle_agreement(now_ms);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The last committed height.
+    pub fn height(&self) -> u64 {
+        self.head.height
+    }
+
+    /// The last committed block.
+    pub fn head(&self) -> BlockId {
+        self.head.id
+    }
+
+    /// The ledger after the last committed height.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The Merkle root of the ledger after the last committed height.
+    pub fn state_root(&self) -> Hash32 {
+        self.head.state_root
+    }
+
+    /// Objects and bytes that wait for a block.
+    pub fn pooled(&self) -> (usize, usize) {
+        (self.pool.len(), self.pool.bytes())
+    }
+
+    /// Is an object waiting?
+    pub fn is_pooled(&self, id: &crate::ids::ObjectId) -> bool {
+        self.pool.get(id).is_some()
+    }
+
+    /// The next nonce of an account, its waiting operations included.
+    pub fn next_nonce(&self, account: &Account) -> u64 {
+        let waiting = self.pool.iter().filter_map(|object| match object.object() {
+            crate::objects::Object::Operation(operation) if operation.account == *account => Some(operation.nonce + 1),
+            _ => None,
+        });
+        waiting.max().unwrap_or(0).max(self.state.account(account).nonce)
+    }
+
+    /// The height and round that is being agreed on.
+    pub fn agreeing(&self) -> (u64, Option<u32>) {
+        (self.host.height(), self.host.round())
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    fn persist(&mut self, write: Write) {
+        self.effect(Effect::Persist(write));
+    }
+
+    fn halt(&mut self, reason: String) {
+        self.halted = true;
+        self.effect(Effect::Halt(reason));
+    }
+
+    fn on_start(&mut self, now_ms: u64) {
+        let log = std::mem::take(&mut self.log);
+        self.start_height(now_ms, &log);
+        self.fulfil_duties();
+    }
+
+    /// An object from a person or a peer.
+    fn on_object(&mut self, now_ms: u64, object: Verified, source: Source) {
+        let id = object.id();
+        let result = self.take_object(object.clone());
+        match source {
+            Source::Local(token) => {
+                if result.is_ok() {
+                    // Acknowledged only when durable: this write comes before the reply.
+                    self.persist(Write::Pool(object.envelope().clone()));
+                    self.effect(Effect::PublishObject(object.into_envelope()));
+                }
+                self.effect(Effect::Reply(token, result.map(|()| id)));
+            }
+            Source::Gossip(token) => {
+                let verdict = match &result {
+                    Ok(()) => Verdict::Accept,
+                    Err(refusal) if refusal.is_senders_fault() => Verdict::Reject(refusal.as_str()),
+                    Err(refusal) => Verdict::Ignore(refusal.as_str()),
+                };
+                self.effect(Effect::Judge(token, verdict));
+            }
+        }
+        self.hurry_if_full(now_ms);
+    }
+
+    fn take_object(&mut self, object: Verified) -> Result<(), Refusal> {
+        ledger::check_object(&self.state, &self.next_context()?, &object)?;
+        let fee = self.genesis.params.object_fee;
+        let (payer, _) = pool::cost(object.object(), fee);
+        let available = self.state.account(&payer).available;
+        self.pool.insert(object, available, fee)
+    }
+
+    /// The ledger's view of the block after the head.
+    fn next_context(&self) -> Result<Context, Refusal> {
+        Context::next(&self.state)
+            .ok_or_else(|| Refusal::Unavailable { reason: "the ledger has no genesis".to_owned() })
+    }
+
+    /// Drops what can never enter a block any more, and says so.
+    fn sweep_pool(&mut self) {
+        let Ok(context) = self.next_context() else { return };
+        let check = |object: &Verified| match ledger::check_object(&self.state, &context, object) {
+            Err(refusal) => Some((object.id(), refusal)),
+            Ok(()) => None,
+        };
+        let dropped: Vec<_> = self.pool.iter().filter_map(check).collect();
+        self.drop_from_pool(dropped);
+    }
+
+    fn drop_from_pool(&mut self, dropped: Vec<(crate::ids::ObjectId, Refusal)>) {
+        if dropped.is_empty() {
+            return;
+        }
+        let fee = self.genesis.params.object_fee;
+        self.persist(Write::Unpool(dropped.iter().map(|(id, _)| *id).collect()));
+        for (id, refusal) in dropped {
+            self.pool.remove(&id, fee);
+            self.effect(Effect::Tell(Notice::Dropped { id, refusal }));
+        }
+    }
+}

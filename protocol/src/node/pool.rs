@@ -1,0 +1,113 @@
+//! Objects that wait for a block: bounded in number and bytes, in order of arrival, each at most once.
+
+use crate::envelope::Verified;
+use crate::ids::{Account, ObjectId};
+use crate::limits::{MAX_POOL_BYTES, MAX_POOL_ENVELOPES};
+use crate::objects::{Drops, Object};
+use crate::refusal::Refusal;
+use std::collections::BTreeMap;
+
+/// One that waits.
+#[derive(Clone, Debug)]
+struct Waiting {
+    object: Verified,
+    arrival: u64,
+}
+
+/// The objects that wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pool {
+    waiting: BTreeMap<ObjectId, Waiting>,
+    order: BTreeMap<u64, ObjectId>,
+    /// What each account would pay if all of its objects were taken.
+    promised: BTreeMap<Account, u128>,
+    arrivals: u64,
+    bytes: usize,
+}
+
+impl Pool {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, id: &ObjectId) -> Option<&Verified> {
+        self.waiting.get(id).map(|waiting| &waiting.object)
+    }
+
+    /// All that wait, in order of arrival.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Verified> {
+        self.order.values().filter_map(|id| self.get(id))
+    }
+
+    /// What an account has promised to pay.
+    pub(super) fn promised(&self, account: &Account) -> u128 {
+        self.promised.get(account).copied().unwrap_or(0)
+    }
+
+    /// Takes an object, or says why not: known already, no room, or promises beyond `available`.
+    pub(super) fn insert(&mut self, object: Verified, available: Drops, object_fee: Drops) -> Result<(), Refusal> {
+        let id = object.id();
+        if self.waiting.contains_key(&id) {
+            return Err(Refusal::Duplicate { id });
+        }
+        if self.len() >= MAX_POOL_ENVELOPES {
+            return Err(Refusal::Full { limit: MAX_POOL_ENVELOPES as u64, unit: "objects" });
+        }
+        let size = object.envelope().payload.len();
+        if self.bytes + size > MAX_POOL_BYTES {
+            return Err(Refusal::Full { limit: MAX_POOL_BYTES as u64, unit: "bytes" });
+        }
+        let (account, cost) = cost(object.object(), object_fee);
+        let promised = self.promised(&account).saturating_add(cost);
+        if cost > 0 && promised > available.0 {
+            return Err(Refusal::Funds { account, available, needed: Drops(promised) });
+        }
+        if cost > 0 {
+            self.promised.insert(account, promised);
+        }
+        self.bytes += size;
+        self.order.insert(self.arrivals, id);
+        self.waiting.insert(id, Waiting { object, arrival: self.arrivals });
+        self.arrivals += 1;
+        Ok(())
+    }
+
+    /// Takes an object out.
+    pub(super) fn remove(&mut self, id: &ObjectId, object_fee: Drops) -> Option<Verified> {
+        let Waiting { object, arrival } = self.waiting.remove(id)?;
+        self.order.remove(&arrival);
+        self.bytes -= object.envelope().payload.len();
+        let (account, cost) = cost(object.object(), object_fee);
+        if let Some(promised) = self.promised.get_mut(&account) {
+            *promised = promised.saturating_sub(cost);
+            if *promised == 0 {
+                self.promised.remove(&account);
+            }
+        }
+        Some(object)
+    }
+}
+
+/// Who pays for an object, and how much.
+pub(super) fn cost(object: &Object, object_fee: Drops) -> (Account, u128) {
+    match object {
+        Object::DataNet(object) => (object.owner, object_fee.0),
+        Object::Contribution(object) => (object.contributor, object_fee.0),
+        Object::DatasetManifest(object) => (object.owner, object_fee.0),
+        Object::ModelManifest(object) => (object.builder, object_fee.0),
+        Object::Receipt(receipt) => (receipt.payer, receipt.fee.0),
+        Object::Operation(operation) => {
+            let sent = match &operation.action {
+                crate::objects::Action::Transfer { amount, .. } => amount.0,
+                _ => 0,
+            };
+            (operation.account, operation.fee.0.saturating_add(sent))
+        }
+        Object::AttributionCommit(object) => (object.validator, 0),
+        Object::AttributionReveal(object) => (object.validator, 0),
+    }
+}

@@ -1,0 +1,376 @@
+//! A payout, proved in one file: checked offline, with nothing but the genesis.
+//!
+//! [`verify`] believes nothing that the file says of itself. In order:
+//!
+//! 1. the file is of this version, canonical, and of the genesis given;
+//! 2. validators with more than two thirds of the power signed the header ([`crate::block::Certificate::verify`]);
+//! 3. the header's state root holds the receipt's record (a Merkle path, [`crate::tree`]);
+//! 4. the receipt is the one that its payer and server signed, and the record says of it what it says itself;
+//! 5. the agreed evidence, whose hash is in the record, gives exactly the record's passages and weights when they are
+//!    computed again, and dividing the fee by them gives exactly the record's data lines; all lines add up to the fee;
+//! 6. every paid passage of the answer stands, byte for byte, in the document that its contributor signed for (a bao
+//!    slice against the document's hash), and that contributor is who was paid.
+//!
+//! What it does not prove: that no earlier document holds a passage. That falls to whoever shows one.
+
+use crate::block::{Certificate, CertificateError, Header, ValidatorSet};
+use crate::crypto::document_hash;
+use crate::envelope::Verified;
+use crate::evidence::{Answer, Evidence, attribute, divide, divide_capped};
+use crate::genesis::{Genesis, canonical};
+use crate::ids::{Account, BlockId, ContributionId, Hash32, ReceiptId};
+use crate::ledger::keys;
+use crate::ledger::records::{PaidPassage, ReceiptRecord, ReceiptState, Role, Settlement};
+use crate::objects::{Contribution, Drops, Envelope, Object, Receipt};
+use crate::slice::{self, Grain, SliceError};
+use crate::tree;
+use borsh::{BorshDeserialize, BorshSerialize};
+use std::collections::BTreeMap;
+
+/// The first bytes of a proof file.
+pub const MAGIC: &[u8; 16] = b"tributary proof\x01";
+/// Bytes of a proof file.
+pub const MAX_PROOF_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a proof file holds after its magic.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct PayoutProof {
+    /// Which network.
+    pub genesis: Hash32,
+    /// A header whose state root is that after the height before it.
+    pub header: Header,
+    /// Proof that its block was decided.
+    pub certificate: Certificate,
+    /// The receipt with its two signatures.
+    pub receipt: Envelope,
+    /// The receipt's entry in the ledger.
+    pub record: Vec<u8>,
+    /// The Merkle path of that entry.
+    pub state_proof: Vec<u8>,
+    /// The evidence that was agreed on, over all DataNets of the model's lineage.
+    pub evidence: Vec<u8>,
+    /// The contributions that were paid for passages, each once, by id in ascending order.
+    pub contributions: Vec<Envelope>,
+    /// For each paid passage, in order, the slice of its document.
+    pub slices: Vec<Vec<u8>>,
+}
+
+/// Why a proof proves nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// Larger than a proof can be.
+    #[error("the file has {got} bytes; a proof has at most {MAX_PROOF_BYTES}")]
+    Oversize {
+        /// Its size.
+        got: usize,
+    },
+    /// Not a proof file of this version, or altered so that it cannot be read.
+    #[error("this is not a proof of this version: {0}")]
+    Malformed(String),
+    /// Of another network.
+    #[error("the proof is of the network with genesis {got}, not of {expected}")]
+    Network {
+        /// The genesis given.
+        expected: Hash32,
+        /// The genesis of the proof.
+        got: Hash32,
+    },
+    /// The block was not decided, as far as this proves.
+    #[error("the certificate does not hold: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The certificate is of another block.
+    #[error("the certificate is of block {certified}, not of this header's {header}")]
+    Header {
+        /// What was certified.
+        certified: BlockId,
+        /// What is in the proof.
+        header: BlockId,
+    },
+    /// The ledger does not hold the record.
+    #[error("the Merkle path does not lead from the record to the state root: {0}")]
+    State(String),
+    /// The receipt is altered, or not signed by its payer and server.
+    #[error("the receipt does not hold: {0}")]
+    Receipt(String),
+    /// The record does not follow from the receipt and the evidence.
+    #[error("the record is not what follows from receipt and evidence: {0}")]
+    Shares(String),
+    /// A contribution is altered or is not one that was paid.
+    #[error("contribution {id} does not hold: {reason}")]
+    Contribution {
+        /// Which.
+        id: ContributionId,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A document does not hold a passage.
+    #[error("passage {index} does not stand in its document: {reason}")]
+    Passage {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl ProofError {
+    /// The reason in one word.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Oversize { .. } => "oversize",
+            Self::Malformed(_) => "malformed",
+            Self::Network { .. } => "network",
+            Self::Certificate(_) => "certificate",
+            Self::Header { .. } => "header",
+            Self::State(_) => "state",
+            Self::Receipt(_) => "receipt",
+            Self::Shares(_) => "shares",
+            Self::Contribution { .. } => "contribution",
+            Self::Passage { .. } => "passage",
+        }
+    }
+}
+
+/// What a proof proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proved {
+    /// The receipt's id.
+    pub id: ReceiptId,
+    /// The receipt.
+    pub receipt: Receipt,
+    /// How its fee was divided.
+    pub settlement: Settlement,
+    /// The height whose ledger holds the record.
+    pub height: u64,
+    /// The power of the validators that signed, and of all.
+    pub power: (u64, u64),
+    /// The contributions that were paid.
+    pub contributions: BTreeMap<ContributionId, Contribution>,
+}
+
+impl PayoutProof {
+    /// The bytes of the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [MAGIC.as_slice(), &canonical(self)].concat()
+    }
+
+    /// Reads a file.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProofError> {
+        if bytes.len() > MAX_PROOF_BYTES {
+            return Err(ProofError::Oversize { got: bytes.len() });
+        }
+        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| ProofError::Malformed("other first bytes".to_owned()))?;
+        borsh::from_slice(rest).map_err(|error| ProofError::Malformed(error.to_string()))
+    }
+}
+
+/// Checks a proof file against a genesis.
+pub fn verify(bytes: &[u8], genesis: &Genesis) -> Result<Proved, ProofError> {
+    let proof = PayoutProof::from_bytes(bytes)?;
+    let expected = genesis.hash();
+    if proof.genesis != expected {
+        return Err(ProofError::Network { expected, got: proof.genesis });
+    }
+    let power = check_header(&proof, genesis)?;
+    let verified = Verified::check(proof.receipt.clone(), &proof.genesis)
+        .map_err(|error| ProofError::Receipt(error.to_string()))?;
+    let id = ReceiptId::from(verified.id());
+    let Object::Receipt(receipt) = verified.object().clone() else {
+        return Err(ProofError::Receipt("it is another kind of object".to_owned()));
+    };
+    tree::verify(proof.header.state_root, &keys::receipt(&id), Some(&proof.record), &proof.state_proof)
+        .map_err(|error| ProofError::State(error.to_string()))?;
+    let settlement = check_record(&proof, &receipt)?;
+    check_shares(&proof.evidence, &receipt, &settlement, genesis)?;
+    let contributions = check_contributions(&proof, &settlement)?;
+    check_lines(&settlement, &contributions)?;
+    check_passages(&proof.slices, &receipt, &settlement, &contributions)?;
+    Ok(Proved { id, receipt, settlement, height: proof.header.height - 1, power, contributions })
+}
+
+fn check_header(proof: &PayoutProof, genesis: &Genesis) -> Result<(u64, u64), ProofError> {
+    let (header, certificate) = (&proof.header, &proof.certificate);
+    if certificate.block != header.id() || certificate.height != header.height || header.height == 0 {
+        return Err(ProofError::Header { certified: certificate.block, header: header.id() });
+    }
+    let validators = ValidatorSet::of_genesis(genesis);
+    certificate.verify(&validators, &proof.genesis)?;
+    let power = |(key, _): &(Account, _)| validators.get(key).map_or(0, |member| member.power);
+    Ok((certificate.signatures.iter().map(power).sum(), validators.total_power()))
+}
+
+fn check_record(proof: &PayoutProof, receipt: &Receipt) -> Result<Settlement, ProofError> {
+    let record: ReceiptRecord =
+        borsh::from_slice(&proof.record).map_err(|error| ProofError::Malformed(format!("the record: {error}")))?;
+    let same = record.payer == receipt.payer
+        && record.server == receipt.server
+        && record.model == receipt.model
+        && record.prompt == receipt.prompt
+        && record.answer == document_hash(receipt.output.as_bytes())
+        && record.tokens_in == receipt.tokens_in
+        && record.tokens_out == receipt.tokens_out
+        && record.fee == receipt.fee;
+    if !same {
+        return Err(ProofError::Receipt("the ledger's record is of another receipt".to_owned()));
+    }
+    match record.state {
+        ReceiptState::Settled(settlement) => Ok(settlement),
+        ReceiptState::Sealed { .. } => Err(ProofError::Receipt("it is not settled yet".to_owned())),
+        ReceiptState::Refunded { .. } => Err(ProofError::Receipt("it was refunded; nobody was paid".to_owned())),
+    }
+}
+
+/// Computes passages, weights and data lines again from the evidence.
+fn check_shares(
+    evidence: &[u8],
+    receipt: &Receipt,
+    settlement: &Settlement,
+    genesis: &Genesis,
+) -> Result<(), ProofError> {
+    let wrong = |what: &str| ProofError::Shares(what.to_owned());
+    if document_hash(evidence) != settlement.evidence {
+        return Err(wrong("the evidence is not the one that was agreed on"));
+    }
+    let evidence = Evidence::from_bytes(evidence).map_err(|error| ProofError::Shares(error.to_string()))?;
+    let answer = Answer::new(&receipt.output).map_err(|error| ProofError::Shares(error.to_string()))?;
+    evidence.check(&answer).map_err(|error| ProofError::Shares(error.to_string()))?;
+    let attribution = attribute(&answer, &evidence);
+    let passages: Vec<PaidPassage> = attribution
+        .paid
+        .iter()
+        .map(|paid| PaidPassage {
+            start: paid.span.start,
+            end: paid.span.end,
+            contribution: paid.span.holder.contribution,
+            document: paid.span.holder.document,
+            offset: paid.span.holder.offset,
+            bits_q16: paid.bits_q16,
+        })
+        .collect();
+    if passages != settlement.spans {
+        return Err(wrong("the paid passages differ"));
+    }
+    if (attribution.covered_words, attribution.total_words) != (settlement.covered_words, settlement.total_words) {
+        return Err(wrong("the count of covered words differs"));
+    }
+    let split = &genesis.params.split;
+    let parts = [
+        (Role::Data, split.data_bp),
+        (Role::Model, split.model_bp),
+        (Role::Serving, split.serving_bp),
+        (Role::Validators, split.validators_bp),
+        (Role::Treasury, split.treasury_bp),
+    ];
+    let parts: BTreeMap<Role, u128> = divide(receipt.fee.0, &parts).unwrap_or_default().into_iter().collect();
+    for (role, part) in &parts {
+        let lines = |line: &&crate::ledger::records::Line| match role {
+            Role::Data => matches!(line.role, Role::Data | Role::Base),
+            role => line.role == *role,
+        };
+        if checked_sum(settlement.lines.iter().filter(lines).map(|line| line.amount)) != Some(Drops(*part)) {
+            return Err(ProofError::Shares(format!("the {} part of the fee is not {part} drops", role.as_str())));
+        }
+    }
+    check_data_lines(&attribution.by_contribution, settlement, parts.get(&Role::Data).copied().unwrap_or(0), genesis)
+}
+
+fn check_data_lines(
+    weights: &BTreeMap<ContributionId, u64>,
+    settlement: &Settlement,
+    data: u128,
+    genesis: &Genesis,
+) -> Result<(), ProofError> {
+    let words = [u128::from(settlement.covered_words), u128::from(settlement.total_words - settlement.covered_words)];
+    let halves: Vec<(usize, u128)> = words.into_iter().enumerate().collect();
+    let claimed = divide(data, &halves).ok().and_then(|parts| parts.first().map(|part| part.1)).unwrap_or(0);
+    let weights: Vec<(ContributionId, u64)> = weights.iter().map(|(id, weight)| (*id, *weight)).collect();
+    let due = divide_capped(claimed, &weights, genesis.params.share_cap_bp).unwrap_or_default();
+    let due: BTreeMap<ContributionId, u128> = due.into_iter().filter(|(_, amount)| *amount > 0).collect();
+    let mut paid: BTreeMap<ContributionId, u128> = BTreeMap::new();
+    for line in settlement.lines.iter().filter(|line| line.role == Role::Data) {
+        let id = line.contribution.ok_or_else(|| ProofError::Shares("a data line names no contribution".to_owned()))?;
+        if paid.insert(id, line.amount.0).is_some() {
+            return Err(ProofError::Shares(format!("contribution {id} is paid twice")));
+        }
+    }
+    if paid != due {
+        return Err(ProofError::Shares("the contributions' shares differ".to_owned()));
+    }
+    Ok(())
+}
+
+fn checked_sum(mut amounts: impl Iterator<Item = Drops>) -> Option<Drops> {
+    amounts.try_fold(Drops::ZERO, Drops::checked_add)
+}
+
+fn check_contributions(
+    proof: &PayoutProof,
+    settlement: &Settlement,
+) -> Result<BTreeMap<ContributionId, Contribution>, ProofError> {
+    let mut contributions = BTreeMap::new();
+    let mut last = None;
+    for envelope in &proof.contributions {
+        let id = ContributionId::from(envelope.id());
+        let wrong = |reason: String| ProofError::Contribution { id, reason };
+        if last.is_some_and(|last| id <= last) {
+            return Err(wrong("it stands twice or out of order".to_owned()));
+        }
+        last = Some(id);
+        let verified = Verified::check(envelope.clone(), &proof.genesis).map_err(|error| wrong(error.to_string()))?;
+        let Object::Contribution(contribution) = verified.object().clone() else {
+            return Err(wrong("it is another kind of object".to_owned()));
+        };
+        if !settlement.spans.iter().any(|passage| passage.contribution == id) {
+            return Err(wrong("no passage of it was paid".to_owned()));
+        }
+        contributions.insert(id, contribution);
+    }
+    Ok(contributions)
+}
+
+/// Whoever is paid for a contribution is who signed it.
+fn check_lines(
+    settlement: &Settlement,
+    contributions: &BTreeMap<ContributionId, Contribution>,
+) -> Result<(), ProofError> {
+    for line in settlement.lines.iter().filter(|line| line.role == Role::Data) {
+        let id = line.contribution.unwrap_or_default();
+        let missing = || ProofError::Contribution { id, reason: "it is paid, but not in the proof".to_owned() };
+        let contribution = contributions.get(&id).ok_or_else(missing)?;
+        if line.account != Some(contribution.contributor) {
+            let reason = format!("its contributor is {}, who is not who was paid", contribution.contributor);
+            return Err(ProofError::Contribution { id, reason });
+        }
+    }
+    Ok(())
+}
+
+fn check_passages(
+    slices: &[Vec<u8>],
+    receipt: &Receipt,
+    settlement: &Settlement,
+    contributions: &BTreeMap<ContributionId, Contribution>,
+) -> Result<(), ProofError> {
+    if slices.len() != settlement.spans.len() {
+        let reason = format!("{} slices for {} passages", slices.len(), settlement.spans.len());
+        return Err(ProofError::Passage { index: slices.len().min(settlement.spans.len()), reason });
+    }
+    for (index, (passage, bytes)) in settlement.spans.iter().zip(slices).enumerate() {
+        let wrong = |reason: String| ProofError::Passage { index, reason };
+        let text = receipt.output.as_bytes().get(passage.start as usize..passage.end as usize);
+        let text = text.ok_or_else(|| wrong("it lies outside the answer".to_owned()))?;
+        let document = contributions
+            .get(&passage.contribution)
+            .and_then(|contribution| contribution.documents.get(passage.document as usize))
+            .ok_or_else(|| wrong("its document is not in the proof".to_owned()))?;
+        let end = passage.offset.checked_add(text.len() as u64);
+        let end = end.ok_or_else(|| wrong("it lies outside its document".to_owned()))?;
+        let range = passage.offset..end;
+        let found = slice::open(&document.hash, document.bytes, range, bytes, Grain::Proof)
+            .map_err(|error: SliceError| wrong(error.to_string()))?;
+        if found != text {
+            return Err(wrong("the document has other words there".to_owned()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! The Merkle state: one hash of all ledger entries, and proofs that an entry is there, or is not.
+//!
+//! It is a Jellyfish Merkle tree, logically: the place of an entry is [`crypto::state_key`] of its key, bit by bit from
+//! the root; a subtree without entries is a fixed placeholder, one with a single entry is that entry's leaf, any other
+//! the hash of its two halves. Leaves and inner nodes are hashed with [`crypto::state_hash`] under different tags. So the
+//! root depends on the entries alone, not on the order or grouping in which they were written.
+//!
+//! The tree holds nodes, not values, and of those only the latest version's: proofs are made of the latest state.
+
+use crate::crypto;
+use crate::genesis::canonical;
+use crate::ids::{Hash32, to_hex};
+use crate::ledger::Changes;
+use jmt::proof::SparseMerkleProof;
+use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
+use jmt::{JellyfishMerkleTree, KeyHash, OwnedValue, RootHash, SimpleHasher, Version};
+use std::collections::BTreeMap;
+
+/// The most bytes of a proof: 256 siblings, each at most a tag and two hashes, and a leaf.
+pub const MAX_PROOF_BYTES: usize = 256 * 65 + 128;
+
+/// The tree's hash function. It gathers what it is given, because our hash is one function over whole bytes.
+struct StateHasher(Vec<u8>);
+
+impl SimpleHasher for StateHasher {
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn update(&mut self, data: &[u8]) {
+        self.0.extend_from_slice(data);
+    }
+
+    fn finalize(self) -> [u8; 32] {
+        crypto::state_hash(&self.0)
+    }
+
+    fn hash(data: impl AsRef<[u8]>) -> [u8; 32] {
+        crypto::state_hash(data.as_ref())
+    }
+}
+
+/// The tree after some height.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    nodes: Nodes,
+    /// The latest version; none before the genesis.
+    version: Option<u64>,
+    root: Hash32,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { nodes: Nodes::default(), version: None, root: empty_root() }
+    }
+}
+
+/// The nodes that the latest version reaches.
+#[derive(Clone, Debug, Default)]
+struct Nodes(BTreeMap<NodeKey, Node>);
+
+/// What one version changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeUpdate {
+    /// The new root.
+    pub root: Hash32,
+    /// New nodes, for the disk.
+    pub nodes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys of nodes that no later version reaches, to be removed from the disk.
+    pub stale: Vec<Vec<u8>>,
+}
+
+/// Why the tree cannot do something: its nodes are not those it wrote.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// A stored node that is none of ours.
+    #[error("the stored state node {} is not one that this version writes; restore the data or sync anew", to_hex(key))]
+    Unsound {
+        /// Its key.
+        key: Vec<u8>,
+    },
+    /// A node is missing, or the version is not the one that follows.
+    #[error("the Merkle state has no sound tree of version {version}: {reason}")]
+    Broken {
+        /// Which version was needed.
+        version: u64,
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// Why a proof proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// Not the canonical bytes of a proof.
+    #[error("these {length} bytes are not a state proof")]
+    Encoding {
+        /// How many there were.
+        length: usize,
+    },
+    /// It does not lead from this entry to this root.
+    #[error("the proof does not show this of the root {root}")]
+    Wrong {
+        /// The root.
+        root: Hash32,
+    },
+}
+
+impl Tree {
+    /// The tree that stored nodes make.
+    pub fn from_nodes(nodes: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, TreeError> {
+        let mut tree = Self::default();
+        for (key, value) in nodes {
+            match (borsh::from_slice::<NodeKey>(&key), borsh::from_slice(&value)) {
+                (Ok(node_key), Ok(node)) => {
+                    tree.version = tree.version.max(Some(node_key.version()));
+                    tree.nodes.0.insert(node_key, node);
+                }
+                _ => return Err(TreeError::Unsound { key }),
+            };
+        }
+        // Every version writes its own root.
+        if let Some(version) = tree.version {
+            let root = tree.jmt().get_root_hash(version).map_err(|error| broken(version, &error))?;
+            tree.root = Hash32(root.0);
+        }
+        Ok(tree)
+    }
+
+    fn jmt(&self) -> JellyfishMerkleTree<'_, Nodes, StateHasher> {
+        JellyfishMerkleTree::new(&self.nodes)
+    }
+
+    /// Carries out the changes of `version`, which follows the tree's latest; version 0 is the genesis.
+    pub fn update(&mut self, version: u64, changes: &Changes) -> Result<TreeUpdate, TreeError> {
+        let values = changes.iter().map(|(key, value)| (place(key), value.clone()));
+        let next = self.version.map_or(0, |last| last.saturating_add(1));
+        if version != next {
+            return Err(TreeError::Broken { version, reason: format!("the next version is {next}") });
+        }
+        let (root, batch) = self.jmt().put_value_set(values, version).map_err(|error| broken(version, &error))?;
+        let mut stale: Vec<NodeKey> = batch.stale_node_index_batch.into_iter().map(|index| index.node_key).collect();
+        // A version without effect copies the root and says nothing of the old one.
+        let old_root = version.checked_sub(1).map(root_key).filter(|key| self.nodes.0.contains_key(key));
+        stale.extend(old_root.filter(|key| !stale.contains(key)));
+        for key in &stale {
+            self.nodes.0.remove(key);
+        }
+        let new = batch.node_batch.nodes();
+        let nodes = new.iter().map(|(key, node)| (canonical(key), canonical(node))).collect();
+        self.nodes.0.extend(new.iter().map(|(key, node)| (key.clone(), node.clone())));
+        (self.version, self.root) = (Some(version), Hash32(root.0));
+        Ok(TreeUpdate { root: self.root, nodes, stale: stale.iter().map(canonical).collect() })
+    }
+
+    /// The latest version, which is the height; none before the genesis.
+    pub fn version(&self) -> Option<u64> {
+        self.version
+    }
+
+    /// The root of `version`, which must be the latest.
+    pub fn root(&self, version: u64) -> Result<Hash32, TreeError> {
+        if self.version == Some(version) {
+            return Ok(self.root);
+        }
+        Err(TreeError::Broken { version, reason: "it is not the latest version".to_owned() })
+    }
+
+    /// A proof of what the entry of `key` is in the latest version, or that there is none.
+    pub fn prove(&self, key: &[u8]) -> Result<Vec<u8>, TreeError> {
+        make_proof(&self.nodes, self.version.unwrap_or_default(), key)
+    }
+}
+
+/// [`Tree::prove`] with nodes that lie elsewhere, such as on a disk: `node` reads one by its key.
+pub fn prove_from(node: impl Fn(&[u8]) -> Option<Vec<u8>>, version: u64, key: &[u8]) -> Result<Vec<u8>, TreeError> {
+    make_proof(&Elsewhere(node), version, key)
+}
+
+fn make_proof(nodes: &impl TreeReader, version: u64, key: &[u8]) -> Result<Vec<u8>, TreeError> {
+    let tree = JellyfishMerkleTree::<_, StateHasher>::new(nodes);
+    let (_, proof) = tree.get_with_proof(place(key), version).map_err(|error| broken(version, &error))?;
+    Ok(canonical(&proof))
+}
+
+/// Does `proof` show that in the state with this root the entry of `key` is `value`, or that there is none?
+pub fn verify(root: Hash32, key: &[u8], value: Option<&[u8]>, proof: &[u8]) -> Result<(), ProofError> {
+    let encoding = ProofError::Encoding { length: proof.len() };
+    if proof.len() > MAX_PROOF_BYTES {
+        return Err(encoding);
+    }
+    let Ok(parsed) = borsh::from_slice::<SparseMerkleProof<StateHasher>>(proof) else { return Err(encoding) };
+    parsed.verify(RootHash(root.0), place(key), value).map_err(|_| ProofError::Wrong { root })
+}
+
+fn place(key: &[u8]) -> KeyHash {
+    KeyHash(crypto::state_key(key))
+}
+
+/// The root of a tree without entries.
+fn empty_root() -> Hash32 {
+    Hash32(JellyfishMerkleTree::<'_, Nodes, StateHasher>::EMPTY_ROOT.0)
+}
+
+fn root_key(version: u64) -> NodeKey {
+    NodeKey::new(version, std::iter::empty().collect())
+}
+
+fn broken(version: u64, error: &anyhow::Error) -> TreeError {
+    TreeError::Broken { version, reason: error.to_string() }
+}
+
+impl TreeReader for Nodes {
+    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    /// Values are the ledger's; a proof needs only their hash, which is in the leaf.
+    fn get_value_option(&self, _: Version, _: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
+        Ok(Some(OwnedValue::new()))
+    }
+
+    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
+        Err(anyhow::anyhow!("the state is never restored leaf by leaf"))
+    }
+}
+
+/// Nodes that a function reads.
+struct Elsewhere<F>(F);
+
+impl<F: Fn(&[u8]) -> Option<Vec<u8>>> TreeReader for Elsewhere<F> {
+    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        let Some(bytes) = (self.0)(&canonical(key)) else { return Ok(None) };
+        Ok(Some(borsh::from_slice(&bytes)?))
+    }
+
+    fn get_value_option(&self, _: Version, _: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
+        Ok(Some(OwnedValue::new()))
+    }
+
+    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
+        Err(anyhow::anyhow!("the state is never restored leaf by leaf"))
+    }
+}

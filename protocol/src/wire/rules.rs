@@ -1,0 +1,138 @@
+//! What an object must keep to whatever the ledger holds. Encoding and counts have been checked before.
+//!
+//! - A name is one line: at most [`MAX_NAME_BYTES`] without control characters. A text may have several lines: at most
+//!   [`MAX_TEXT_BYTES`].
+//! - Amounts are bounded so that no sum or product of the ledger can come near the end of 128 bits.
+
+use super::within;
+use crate::genesis::WHOLE_BP;
+use crate::limits::{
+    MAX_AMOUNT, MAX_ANSWER_BYTES, MAX_DOCUMENT_BYTES, MAX_NAME_BYTES, MAX_PEER_ID_BYTES, MAX_PRICE, MAX_TEXT_BYTES,
+    MAX_TOKENS,
+};
+use crate::objects::{
+    Action, Contribution, DataNet, DatasetManifest, Drops, ModelManifest, Object, Operation, Receipt,
+};
+use crate::refusal::Refusal;
+use std::collections::BTreeSet;
+
+pub(super) fn check(object: &Object) -> Result<(), Refusal> {
+    match object {
+        Object::DataNet(object) => datanet(object),
+        Object::Contribution(object) => contribution(object),
+        Object::DatasetManifest(object) => manifest(object),
+        Object::ModelManifest(object) => model(object),
+        Object::Receipt(object) => receipt(object),
+        Object::Operation(object) => operation(object),
+        Object::AttributionCommit(_) | Object::AttributionReveal(_) => Ok(()),
+    }
+}
+
+fn datanet(datanet: &DataNet) -> Result<(), Refusal> {
+    name("name", &datanet.name)?;
+    within("description", datanet.description.len(), MAX_TEXT_BYTES)?;
+    must(!datanet.licences.is_empty(), "licences", || "a DataNet accepts at least one licence".into())?;
+    for licence in &datanet.licences {
+        name("licences", licence)?;
+    }
+    must(datanet.max_contribution_bytes >= 1, "max_contribution_bytes", || "at least 1 byte must fit".into())
+}
+
+fn contribution(contribution: &Contribution) -> Result<(), Refusal> {
+    name("credit", &contribution.credit)?;
+    name("title", &contribution.title)?;
+    name("licence", &contribution.licence)?;
+    line("language", &contribution.language)?;
+    within("source", contribution.source.len(), MAX_TEXT_BYTES)?;
+    must(!contribution.documents.is_empty(), "documents", || "a contribution has at least one document".into())?;
+    let mut hashes = BTreeSet::new();
+    for document in &contribution.documents {
+        line("title of a document", &document.title)?;
+        must(document.bytes >= 1, "documents", || format!("document {} is empty", document.hash))?;
+        if document.bytes > MAX_DOCUMENT_BYTES {
+            return Err(Refusal::Oversize { what: "a document", got: document.bytes, limit: MAX_DOCUMENT_BYTES });
+        }
+        must(hashes.insert(document.hash), "documents", || format!("document {} is listed twice", document.hash))?;
+    }
+    Ok(())
+}
+
+fn manifest(manifest: &DatasetManifest) -> Result<(), Refusal> {
+    must(manifest.version >= 1, "version", || "the first version is 1".into())?;
+    must((manifest.version > 1) == manifest.parent.is_some(), "parent", || {
+        "version 1 has no parent, and every later version has one".into()
+    })?;
+    must(!manifest.added.is_empty(), "added", || "a version adds at least one contribution".into())?;
+    let mut ids = BTreeSet::new();
+    for id in &manifest.added {
+        must(ids.insert(id), "added", || format!("contribution {id} is listed twice"))?;
+    }
+    must(!manifest.host.is_empty(), "host", || "some node must serve the content".into())?;
+    within("host", manifest.host.len(), MAX_PEER_ID_BYTES)
+}
+
+fn model(model: &ModelManifest) -> Result<(), Refusal> {
+    name("name", &model.name)?;
+    must(model.reserve_bp <= WHOLE_BP, "reserve_bp", || {
+        format!("{} basis points are more than the whole {WHOLE_BP}", model.reserve_bp)
+    })?;
+    must(!model.lineage.is_empty(), "lineage", || "a model names at least one manifest".into())?;
+    let mut ids = BTreeSet::new();
+    for entry in &model.lineage {
+        must(entry.weight >= 1, "lineage", || format!("manifest {} has no weight; at least 1", entry.manifest))?;
+        must(ids.insert(entry.manifest), "lineage", || format!("manifest {} is listed twice", entry.manifest))?;
+    }
+    amount("price_in", model.price_in, MAX_PRICE)?;
+    amount("price_out", model.price_out, MAX_PRICE)
+}
+
+fn receipt(receipt: &Receipt) -> Result<(), Refusal> {
+    within("output", receipt.output.len(), MAX_ANSWER_BYTES)?;
+    must(!receipt.output.is_empty(), "output", || "an answer is not empty".into())?;
+    if let Some(at) = receipt.output.bytes().position(|byte| byte == 0) {
+        return Err(Refusal::Field { field: "output", reason: format!("byte {at} is NUL") });
+    }
+    must(receipt.tokens_out >= 1, "tokens_out", || "an answer has at least one token".into())?;
+    for (what, got) in [("tokens_in", receipt.tokens_in), ("tokens_out", receipt.tokens_out)] {
+        if got > MAX_TOKENS {
+            return Err(Refusal::TooMany { what, got, limit: MAX_TOKENS });
+        }
+    }
+    amount("fee", receipt.fee, MAX_AMOUNT)
+}
+
+fn operation(operation: &Operation) -> Result<(), Refusal> {
+    amount("fee", operation.fee, MAX_AMOUNT)?;
+    match &operation.action {
+        Action::Transfer { amount: drops, .. } => amount("amount", *drops, MAX_AMOUNT),
+        Action::Reject { reason, .. } => {
+            within("reason", reason.len(), MAX_TEXT_BYTES)?;
+            must(!reason.is_empty(), "reason", || "whoever is turned down is told why".into())
+        }
+        Action::Attest { .. } | Action::Approve { .. } => Ok(()),
+    }
+}
+
+fn must(holds: bool, field: &'static str, reason: impl FnOnce() -> String) -> Result<(), Refusal> {
+    if holds { Ok(()) } else { Err(Refusal::Field { field, reason: reason() }) }
+}
+
+fn name(field: &'static str, text: &str) -> Result<(), Refusal> {
+    must(!text.is_empty(), field, || "it is empty".into())?;
+    line(field, text)
+}
+
+fn line(field: &'static str, text: &str) -> Result<(), Refusal> {
+    within(field, text.len(), MAX_NAME_BYTES)?;
+    match text.char_indices().find(|(_, letter)| letter.is_control()) {
+        Some((at, letter)) => {
+            let reason = format!("there is a control character, U+{:04X}, at byte {at}", u32::from(letter));
+            Err(Refusal::Field { field, reason })
+        }
+        None => Ok(()),
+    }
+}
+
+fn amount(field: &'static str, got: Drops, limit: Drops) -> Result<(), Refusal> {
+    must(got <= limit, field, || format!("{got} drops are more than the limit of {limit}"))
+}

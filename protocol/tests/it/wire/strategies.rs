@@ -1,0 +1,283 @@
+//! Every kind of value that travels, at random and within the rules.
+
+use proptest::collection::{btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use protocol::block::{Block, Body, Certificate, Header, VoteStep};
+use protocol::crypto::{Kind, Signature};
+use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId};
+use protocol::objects::{
+    Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
+    Envelope, LineageEntry, Method, ModelManifest, Object, Operation, Origin, Permission, Receipt, UsagePolicy,
+};
+use protocol::wire::{
+    ConsensusMessage, PolkaCert, Request, Response, RoundCert, RoundCertKind, RoundSignature, SignedProposal,
+    SignedVote,
+};
+
+fn account() -> impl Strategy<Value = Account> {
+    any::<[u8; 32]>().prop_map(Account)
+}
+
+fn hash() -> impl Strategy<Value = Hash32> {
+    any::<[u8; 32]>().prop_map(Hash32)
+}
+
+fn block_id() -> impl Strategy<Value = BlockId> {
+    any::<[u8; 32]>().prop_map(BlockId)
+}
+
+fn signature() -> impl Strategy<Value = Signature> {
+    (any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(r, s)| {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&r);
+        bytes[32..].copy_from_slice(&s);
+        Signature(bytes)
+    })
+}
+
+/// Every length of a varint and of an amount.
+fn number() -> impl Strategy<Value = u64> {
+    (any::<u64>(), 0_u32..64).prop_map(|(value, shift)| value >> shift)
+}
+
+fn amount(bits: u32) -> impl Strategy<Value = Drops> {
+    (any::<u128>(), 128 - bits..=128).prop_map(|(value, shift)| Drops(value.checked_shr(shift).unwrap_or(0)))
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[^\\p{Cc}]{1,40}"
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "(?s).{0,60}"
+}
+
+fn datanet() -> impl Strategy<Value = Object> {
+    let admission = prop_oneof![Just(Admission::Open), Just(Admission::Curated)];
+    (account(), name(), text(), admission, vec(name(), 1..4), 1_u64..).prop_map(
+        |(owner, name, description, admission, licences, max_contribution_bytes)| {
+            Object::DataNet(DataNet { owner, name, description, admission, licences, max_contribution_bytes })
+        },
+    )
+}
+
+fn permission() -> impl Strategy<Value = Permission> {
+    prop_oneof![Just(Permission::Allowed), Just(Permission::Constrained), Just(Permission::NotAllowed)]
+}
+
+fn usage() -> impl Strategy<Value = UsagePolicy> {
+    (permission(), permission(), permission(), permission()).prop_map(
+        |(ai_training, ai_generative_training, ai_inference, data_mining)| UsagePolicy {
+            ai_training,
+            ai_generative_training,
+            ai_inference,
+            data_mining,
+        },
+    )
+}
+
+fn documents() -> impl Strategy<Value = Vec<Document>> {
+    let document = (name(), 1_u64..=64 * 1024 * 1024);
+    (btree_set(any::<[u8; 32]>(), 5), vec(document, 1..=5)).prop_map(|(hashes, documents)| {
+        let document = |(hash, (title, bytes))| Document { title, hash: Hash32(hash), bytes };
+        hashes.into_iter().zip(documents).map(document).collect()
+    })
+}
+
+fn contribution() -> impl Strategy<Value = Object> {
+    let origin = prop_oneof![Just(Origin::OwnWork), Just(Origin::PublicDomain), Just(Origin::Licensed)];
+    let names = (name(), name(), text(), name(), name());
+    let previous = option::of(any::<[u8; 32]>().prop_map(ContributionId));
+    (account(), any::<[u8; 32]>(), names, origin, usage(), previous, documents()).prop_map(
+        |(contributor, datanet, (credit, title, source, language, licence), origin, usage, previous, documents)| {
+            let datanet = DataNetId(datanet);
+            Object::Contribution(Contribution {
+                contributor,
+                datanet,
+                credit,
+                title,
+                source,
+                language,
+                licence,
+                origin,
+                usage,
+                previous,
+                documents,
+            })
+        },
+    )
+}
+
+fn manifest() -> impl Strategy<Value = Object> {
+    let added = btree_set(any::<[u8; 32]>(), 1..6).prop_map(|ids| ids.into_iter().map(ContributionId).collect());
+    let ids = (account(), any::<[u8; 32]>(), any::<[u8; 32]>());
+    (ids, 1_u32.., added, hash(), number(), number(), vec(any::<u8>(), 1..=64)).prop_map(
+        |((owner, datanet, parent), version, added, content_root, documents, bytes, host)| {
+            Object::DatasetManifest(DatasetManifest {
+                owner,
+                datanet: DataNetId(datanet),
+                version,
+                parent: (version > 1).then_some(ManifestId(parent)),
+                added,
+                content_root,
+                documents,
+                bytes,
+                host,
+            })
+        },
+    )
+}
+
+fn model() -> impl Strategy<Value = Object> {
+    let lineage = (btree_set(any::<[u8; 32]>(), 4), vec(1_u32.., 1..=4)).prop_map(|(ids, weights)| {
+        let entry = |(id, weight)| LineageEntry { manifest: ManifestId(id), weight };
+        ids.into_iter().zip(weights).map(entry).collect()
+    });
+    let base = option::of(any::<[u8; 32]>().prop_map(ModelId));
+    (account(), name(), hash(), base, 0..=10_000_u32, lineage, amount(64), amount(64)).prop_map(
+        |(builder, name, weights, base, reserve_bp, lineage, price_in, price_out)| {
+            let method = Method::Spans;
+            Object::ModelManifest(ModelManifest {
+                builder,
+                name,
+                weights,
+                base,
+                reserve_bp,
+                lineage,
+                method,
+                price_in,
+                price_out,
+            })
+        },
+    )
+}
+
+fn receipt() -> impl Strategy<Value = Object> {
+    let tokens = (0..=10_000_000_u64, 1..=10_000_000_u64);
+    (account(), account(), hash(), hash(), "[^\\x00]{1,200}", tokens, amount(100), number(), number()).prop_map(
+        |(payer, server, model, prompt, output, (tokens_in, tokens_out), fee, expiry, nonce)| {
+            let model = ModelId(model.0);
+            Object::Receipt(Receipt { payer, server, model, prompt, output, tokens_in, tokens_out, fee, expiry, nonce })
+        },
+    )
+}
+
+fn operation() -> impl Strategy<Value = Object> {
+    let contribution = || any::<[u8; 32]>().prop_map(ContributionId);
+    let reason = "(?s).{1,60}";
+    let action = prop_oneof![
+        (account(), amount(100)).prop_map(|(to, amount)| Action::Transfer { to, amount }),
+        any::<[u8; 32]>().prop_map(|id| Action::Attest { manifest: ManifestId(id) }),
+        contribution().prop_map(|contribution| Action::Approve { contribution }),
+        (contribution(), reason).prop_map(|(contribution, reason)| Action::Reject { contribution, reason }),
+    ];
+    (account(), number(), amount(100), action)
+        .prop_map(|(account, nonce, fee, action)| Object::Operation(Operation { account, nonce, fee, action }))
+}
+
+fn commit() -> impl Strategy<Value = Object> {
+    (account(), number(), hash(), hash()).prop_map(|(validator, epoch, datanet, commitment)| {
+        let datanet = DataNetId(datanet.0);
+        Object::AttributionCommit(AttributionCommit { validator, epoch, datanet, commitment })
+    })
+}
+
+fn reveal() -> impl Strategy<Value = Object> {
+    (account(), number(), hash(), hash()).prop_map(|(validator, epoch, datanet, root)| {
+        let datanet = DataNetId(datanet.0);
+        Object::AttributionReveal(AttributionReveal { validator, epoch, datanet, root })
+    })
+}
+
+pub(super) fn object() -> impl Strategy<Value = Object> {
+    prop_oneof![datanet(), contribution(), manifest(), model(), receipt(), operation(), commit(), reveal()]
+}
+
+pub(super) fn envelope() -> impl Strategy<Value = Envelope> {
+    let kind = proptest::sample::select(Kind::ALL.to_vec());
+    (kind, vec(any::<u8>(), 0..200), vec((account(), signature()), 0..=2))
+        .prop_map(|(kind, payload, signatures)| Envelope { kind, payload, signatures })
+}
+
+pub(super) fn certificate() -> impl Strategy<Value = Certificate> {
+    (number(), any::<u32>(), block_id(), vec((account(), signature()), 0..5))
+        .prop_map(|(height, round, block, signatures)| Certificate { height, round, block, signatures })
+}
+
+fn header() -> impl Strategy<Value = Header> {
+    (number(), block_id(), number(), account(), hash(), hash(), hash(), hash()).prop_map(
+        |(height, parent, time_ms, proposer, state_root, validators, beacon, body)| Header {
+            height,
+            parent,
+            time_ms,
+            proposer,
+            state_root,
+            validators,
+            beacon,
+            body,
+        },
+    )
+}
+
+pub(super) fn block() -> impl Strategy<Value = Block> {
+    let settlements = vec(vec(any::<u8>(), 0..50), 0..3);
+    (header(), option::of(certificate()), vec(envelope(), 0..4), settlements).prop_map(
+        |(header, last_commit, envelopes, settlements)| Block {
+            header,
+            body: Body { last_commit, envelopes, settlements },
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = VoteStep> {
+    prop_oneof![Just(VoteStep::Prevote), Just(VoteStep::Precommit)]
+}
+
+pub(super) fn consensus() -> impl Strategy<Value = ConsensusMessage> {
+    let vote = (step(), number(), any::<u32>(), option::of(block_id()), account(), signature()).prop_map(
+        |(step, height, round, block, validator, signature)| {
+            ConsensusMessage::Vote(SignedVote { step, height, round, block, validator, signature })
+        },
+    );
+    let proposal = (number(), any::<u32>(), block_id(), option::of(any::<u32>()), account(), signature()).prop_map(
+        |(height, round, block, pol_round, validator, signature)| {
+            ConsensusMessage::Proposal(SignedProposal { height, round, block, pol_round, validator, signature })
+        },
+    );
+    let polka = (number(), any::<u32>(), block_id(), vec((account(), signature()), 0..5)).prop_map(
+        |(height, round, block, signatures)| ConsensusMessage::Polka(PolkaCert { height, round, block, signatures }),
+    );
+    let round_signature = (step(), option::of(block_id()), account(), signature())
+        .prop_map(|(step, block, validator, signature)| RoundSignature { step, block, validator, signature });
+    let kind = prop_oneof![Just(RoundCertKind::Precommit), Just(RoundCertKind::Skip)];
+    let round =
+        (number(), any::<u32>(), kind, vec(round_signature, 0..5)).prop_map(|(height, round, kind, signatures)| {
+            ConsensusMessage::Round(RoundCert { height, round, kind, signatures })
+        });
+    prop_oneof![vote, proposal, polka, round]
+}
+
+pub(super) fn request() -> impl Strategy<Value = Request> {
+    let blob = (hash(), 0..1_u64 << 40, 0..=2 * 1024 * 1024_u64, 0..1_u64 << 40)
+        .prop_map(|(hash, offset, len, rest)| Request::Blob { hash, offset, len, size: offset + len + rest });
+    prop_oneof![
+        (number(), 1..=64_u32).prop_map(|(from, count)| Request::Blocks { from, count }),
+        block_id().prop_map(Request::BlockById),
+        Just(Request::Status),
+        blob,
+    ]
+}
+
+pub(super) fn response() -> impl Strategy<Value = Response> {
+    prop_oneof![
+        vec((block(), certificate()), 0..3).prop_map(Response::Blocks),
+        option::of(block()).prop_map(Response::Block),
+        (number(), option::of(block_id()), hash()).prop_map(|(height, block, genesis)| Response::Status {
+            height,
+            block,
+            genesis
+        }),
+        option::of(vec(any::<u8>(), 0..300)).prop_map(Response::Blob),
+    ]
+}

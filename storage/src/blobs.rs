@@ -1,0 +1,341 @@
+//! Content beside the database: documents and models, each a file named by the BLAKE3 hash of its bytes.
+//!
+//! - A blob lies at `ab/cdef…`, the hash in hex, two digits for the folder. What stands there is complete: bytes are
+//!   written to a file aside, synced, and moved into place, and then the folder is synced.
+//! - Content that comes from elsewhere is written piece by piece into `partial/`, under the hash that was promised, and
+//!   moved into place only if the whole has that hash.
+//! - Reading a whole blob checks its hash, so damage is found where it would do harm. A range is read as it lies: who
+//!   serves ranges serves them with proofs (bao) that the reader checks.
+//! - All blobs together stay within a quota, counted with what is being written.
+//! - One process uses a folder: the lock on the database beside it sees to that.
+
+use protocol::crypto::document_hash;
+use protocol::ids::{Hash32, from_hex32, to_hex};
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Where content is written before it is complete. No blob's folder has such a name.
+const PARTIAL: &str = "partial";
+
+/// Why content cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence on each variant is its documentation, and names its fields")]
+pub enum BlobError {
+    #[error("{needed} bytes more do not fit: {used} of the quota of {quota} bytes are used; raise it or free some")]
+    Quota { needed: u64, used: u64, quota: u64 },
+    #[error("the content {hash} in {} is damaged; fetch it again from a peer", path.display())]
+    Damaged { hash: Hash32, path: PathBuf },
+    #[error("the content is not what was promised: it has hash {got}, not {expected}")]
+    Mismatch { expected: Hash32, got: Hash32 },
+    #[error("the content {hash} has {got} bytes, not the promised {expected}")]
+    Length { hash: Hash32, expected: u64, got: u64 },
+    #[error("the content {hash} is being written already")]
+    Busy { hash: Hash32 },
+    #[error("bytes {offset} to {} are not in the content {hash}, which has {bytes}", offset.saturating_add(*len))]
+    Range { hash: Hash32, offset: u64, len: u64, bytes: u64 },
+    #[error("{} is not a folder of content: {reason}; check the path", path.display())]
+    Foreign { path: PathBuf, reason: String },
+    #[error("the disk that holds {} is full; make room", path.display())]
+    Full { path: PathBuf },
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl BlobError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull => Self::Full { path: path.to_owned() },
+            _ => Self::Io { action, path: path.to_owned(), source },
+        }
+    }
+}
+
+/// The content of one node. A clone is the same store.
+#[derive(Clone, Debug)]
+pub struct BlobStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: PathBuf,
+    quota: u64,
+    usage: Mutex<Usage>,
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    /// Bytes of the blobs in place.
+    kept: u64,
+    /// Bytes promised to what is being written.
+    writing: BTreeMap<Hash32, u64>,
+}
+
+impl Usage {
+    fn total(&self) -> u64 {
+        self.writing.values().fold(self.kept, |sum, bytes| sum.saturating_add(*bytes))
+    }
+}
+
+impl BlobStore {
+    /// Opens the content in `folder`, or begins a new one there. What was left incomplete is removed.
+    ///
+    /// # Errors
+    /// The path is no folder, or it holds what is no content.
+    pub fn open(folder: &Path, quota: u64) -> Result<Self, BlobError> {
+        let foreign = |reason: String| BlobError::Foreign { path: folder.to_owned(), reason };
+        if folder.exists() && !folder.is_dir() {
+            return Err(foreign("it is a file".to_owned()));
+        }
+        let partial = folder.join(PARTIAL);
+        let mut kept = 0;
+        if folder.exists() {
+            for entry in entries(folder)? {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name == PARTIAL {
+                    continue;
+                }
+                if !entry.path().is_dir() || name.len() != 2 {
+                    return Err(foreign(format!("it holds `{name}`")));
+                }
+                kept += kept_bytes(&name, &entry.path()).map_err(|error| match error {
+                    Unfit::Name(name) => foreign(format!("it holds `{name}`")),
+                    Unfit::Blob(error) => error,
+                })?;
+            }
+        }
+        fs::create_dir_all(&partial).map_err(BlobError::io("create the folder", &partial))?;
+        for entry in entries(&partial)? {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(BlobError::io("remove", &path))?;
+        }
+        let usage = Mutex::new(Usage { kept, writing: BTreeMap::new() });
+        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), quota, usage }) })
+    }
+
+    /// Keeps these bytes. When this returns they survive a power cut.
+    pub fn put(&self, bytes: &[u8]) -> Result<Hash32, BlobError> {
+        let hash = document_hash(bytes);
+        match self.get(&hash) {
+            Ok(Some(_)) => return Ok(hash),
+            // A damaged blob is written anew.
+            Ok(None) | Err(BlobError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut incoming = self.begin(hash, bytes.len() as u64)?;
+        incoming.write(bytes)?;
+        incoming.finish()?;
+        Ok(hash)
+    }
+
+    /// Begins to keep content of this hash and size that comes in pieces.
+    ///
+    /// # Errors
+    /// It does not fit into the quota, or somebody is writing it already.
+    pub fn begin(&self, hash: Hash32, bytes: u64) -> Result<Incoming, BlobError> {
+        {
+            let mut usage = self.shared.lock();
+            if usage.writing.contains_key(&hash) {
+                return Err(BlobError::Busy { hash });
+            }
+            let used = usage.total();
+            if used.checked_add(bytes).is_none_or(|sum| sum > self.shared.quota) {
+                return Err(BlobError::Quota { needed: bytes, used, quota: self.shared.quota });
+            }
+            usage.writing.insert(hash, bytes);
+        }
+        // From here on dropping it gives the promised bytes back.
+        let path = self.shared.folder.join(PARTIAL).join(hash.to_string());
+        let mut incoming = Incoming {
+            shared: Arc::clone(&self.shared),
+            hash,
+            promised: bytes,
+            written: 0,
+            hasher: blake3::Hasher::new(),
+            path,
+            file: None,
+        };
+        let file = File::create(&incoming.path).map_err(BlobError::io("create", &incoming.path))?;
+        incoming.file = Some(file);
+        Ok(incoming)
+    }
+
+    /// The bytes of a blob, checked; none when it is not here.
+    pub fn get(&self, hash: &Hash32) -> Result<Option<Vec<u8>>, BlobError> {
+        let path = self.shared.path(hash);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(BlobError::io("read", &path)(error)),
+        };
+        match document_hash(&bytes) == *hash {
+            true => Ok(Some(bytes)),
+            false => Err(BlobError::Damaged { hash: *hash, path }),
+        }
+    }
+
+    /// A range of a blob's bytes, not checked; none when the blob is not here.
+    pub fn read_range(&self, hash: &Hash32, offset: u64, len: u64) -> Result<Option<Vec<u8>>, BlobError> {
+        let path = self.shared.path(hash);
+        let Some(bytes) = self.len(hash)? else { return Ok(None) };
+        let outside = || BlobError::Range { hash: *hash, offset, len, bytes };
+        if offset.checked_add(len).is_none_or(|end| end > bytes) {
+            return Err(outside());
+        }
+        let mut range = vec![0; usize::try_from(len).map_err(|_| outside())?];
+        let mut file = File::open(&path).map_err(BlobError::io("open", &path))?;
+        file.seek(SeekFrom::Start(offset)).map_err(BlobError::io("read", &path))?;
+        file.read_exact(&mut range).map_err(BlobError::io("read", &path))?;
+        Ok(Some(range))
+    }
+
+    /// The bytes in a blob; none when it is not here.
+    pub fn len(&self, hash: &Hash32) -> Result<Option<u64>, BlobError> {
+        self.shared.len(hash)
+    }
+
+    /// Is this blob here?
+    pub fn contains(&self, hash: &Hash32) -> Result<bool, BlobError> {
+        Ok(self.len(hash)?.is_some())
+    }
+
+    /// Bytes used, with those promised to what is being written.
+    pub fn used(&self) -> u64 {
+        self.shared.lock().total()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Usage> {
+        // Numbers alone; no panic can leave them half changed.
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, hash: &Hash32) -> PathBuf {
+        self.folder.join(to_hex(&hash.0[..1])).join(to_hex(&hash.0[1..]))
+    }
+
+    fn len(&self, hash: &Hash32) -> Result<Option<u64>, BlobError> {
+        let path = self.path(hash);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BlobError::io("read", &path)(error)),
+        }
+    }
+}
+
+/// Content that is being written, in order. Dropped before [`Self::finish`], it leaves nothing.
+#[derive(Debug)]
+pub struct Incoming {
+    shared: Arc<Shared>,
+    hash: Hash32,
+    promised: u64,
+    written: u64,
+    hasher: blake3::Hasher,
+    path: PathBuf,
+    /// None when it could not be created, or is complete.
+    file: Option<File>,
+}
+
+impl Incoming {
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::Length`] when they are more than was promised; nothing is written then.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), BlobError> {
+        let got = self.written.saturating_add(chunk.len() as u64);
+        if got > self.promised {
+            return Err(BlobError::Length { hash: self.hash, expected: self.promised, got });
+        }
+        if let Some(file) = &mut self.file {
+            file.write_all(chunk).map_err(BlobError::io("write", &self.path))?;
+        }
+        self.hasher.update(chunk);
+        self.written = got;
+        Ok(())
+    }
+
+    /// Checks the whole and moves it into place. When this returns it survives a power cut.
+    ///
+    /// # Errors
+    /// [`BlobError::Length`] and [`BlobError::Mismatch`] when it is not what was promised; nothing stays then.
+    pub fn finish(mut self) -> Result<(), BlobError> {
+        if self.written != self.promised {
+            return Err(BlobError::Length { hash: self.hash, expected: self.promised, got: self.written });
+        }
+        let got = Hash32(*self.hasher.finalize().as_bytes());
+        if got != self.hash {
+            return Err(BlobError::Mismatch { expected: self.hash, got });
+        }
+        self.move_into_place()
+    }
+
+    fn move_into_place(&mut self) -> Result<(), BlobError> {
+        if let Some(file) = &self.file {
+            file.sync_all().map_err(BlobError::io("sync", &self.path))?;
+        }
+        let place = self.shared.path(&self.hash);
+        let folder = place.parent().unwrap_or(&self.shared.folder);
+        if !folder.exists() {
+            fs::create_dir_all(folder).map_err(BlobError::io("create the folder", folder))?;
+            sync_folder(&self.shared.folder)?;
+        }
+        // Nobody else writes this blob meanwhile, so the length of what is replaced stays true.
+        let replaced = self.shared.len(&self.hash)?.unwrap_or(0);
+        fs::rename(&self.path, &place).map_err(BlobError::io("move content to", &place))?;
+        self.file = None;
+        let mut usage = self.shared.lock();
+        usage.kept = (usage.kept + self.promised).saturating_sub(replaced);
+        drop(usage);
+        sync_folder(folder)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // What cannot be removed now is removed at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+        self.shared.lock().writing.remove(&self.hash);
+    }
+}
+
+enum Unfit {
+    Name(String),
+    Blob(BlobError),
+}
+
+impl From<BlobError> for Unfit {
+    fn from(error: BlobError) -> Self {
+        Self::Blob(error)
+    }
+}
+
+/// Bytes of the blobs in one folder, whose name is the first two digits of theirs.
+fn kept_bytes(name: &str, folder: &Path) -> Result<u64, Unfit> {
+    let mut kept = 0;
+    for entry in entries(folder)? {
+        let whole = format!("{name}{}", entry.file_name().to_string_lossy());
+        if from_hex32(&whole).is_err() {
+            return Err(Unfit::Name(whole));
+        }
+        let path = entry.path();
+        kept += entry.metadata().map_err(BlobError::io("read", &path))?.len();
+    }
+    Ok(kept)
+}
+
+fn entries(folder: &Path) -> Result<Vec<DirEntry>, BlobError> {
+    let entries = fs::read_dir(folder).map_err(BlobError::io("read the folder", folder))?;
+    entries.collect::<Result<_, _>>().map_err(BlobError::io("read the folder", folder))
+}
+
+/// A name in a folder is durable when the folder is synced.
+fn sync_folder(folder: &Path) -> Result<(), BlobError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(BlobError::io("sync the folder", folder))
+}

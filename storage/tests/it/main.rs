@@ -1,0 +1,10 @@
+//! The disk's promises, tested from outside.
+
+mod bench;
+mod blobs;
+mod contract;
+mod damage;
+mod files;
+mod kill;
+mod measure;
+mod model;
