@@ -5,6 +5,9 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+/// From this package's folder, where cargo runs this. An absolute path would be compiled in, and two clones may share one
+/// build.
+const ROOT: &str = "../proto";
 const FILES: [&str; 4] = [
     "tributary/v1/objects.proto",
     "tributary/v1/block.proto",
@@ -20,10 +23,9 @@ const TYPE_BYTES: i32 = 12;
 
 #[expect(clippy::disallowed_methods, reason = "a build script writes where cargo tells it to")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
-    println!("cargo::rerun-if-changed={root}");
+    println!("cargo::rerun-if-changed={ROOT}");
     println!("cargo::rerun-if-changed=build.rs");
-    let descriptors = protox::compile(FILES, [root])?;
+    let descriptors = protox::compile(FILES, [ROOT])?;
 
     let mut schema = String::new();
     for message in descriptors.file.iter().flat_map(|file| &file.message_type) {

@@ -176,15 +176,20 @@ impl Client {
         read(url, response)
     }
 
-    /// What `GET path` answers, as it is: metrics, health.
-    pub fn get_text(&self, path: &str) -> Result<String, ClientError> {
+    /// What `GET path` answers, as it is: documents, proofs.
+    pub fn get_bytes(&self, path: &str) -> Result<Vec<u8>, ClientError> {
         let url = format!("{}{path}", self.base);
         let response = self.agent.get(&url).call();
         let (status, bytes) = receive(&url, response)?;
         if !(200..300).contains(&status) {
             return Err(refusal(url, status, &bytes));
         }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(bytes)
+    }
+
+    /// The same as text: metrics, health.
+    pub fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        self.get_bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Is the node up and fit to serve? The error says what keeps it from it.

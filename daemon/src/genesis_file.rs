@@ -84,6 +84,11 @@ pub fn write_new(path: &Path, genesis: &Genesis) -> Result<(), GenesisFileError>
     files::create_new(path, text.as_bytes(), GENESIS_MODE).map_err(unwritten)
 }
 
+/// A genesis as the file's JSON, for whoever asks the API.
+pub fn to_json(genesis: &Genesis) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::to_value(GenesisJson::from(genesis))
+}
+
 /// Something that stands in the file as a string.
 struct Text<T>(T);
 

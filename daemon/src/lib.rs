@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod corpora;
+pub mod demo;
 pub mod devnet;
 pub mod files;
 pub mod genesis_file;

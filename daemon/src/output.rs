@@ -7,6 +7,7 @@
 //! - Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended at once by a second signal.
 //! - Colour only where stdout is a terminal and `NO_COLOR` is unset or empty.
 
+use crate::actions::ActionError;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::devnet::DevnetError;
@@ -148,6 +149,9 @@ pub fn explain(error: &anyhow::Error) -> Failure {
             return code_and_hint(error.code(), error.hint());
         }
         if let Some(error) = cause.downcast_ref::<DevnetError>() {
+            return code_and_hint(error.code(), error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<ActionError>() {
             return code_and_hint(error.code(), error.hint());
         }
         let error = cause.downcast_ref::<ClientError>()?;

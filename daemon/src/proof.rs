@@ -1,1 +1,207 @@
-//! Proof files.
+//! Making the proof of a receipt's payouts ([`protocol::proof`]) out of this node's disk.
+//!
+//! The ledger's entry is proved against the state after the last height; the header that names that state is the next
+//! one, so making a proof waits for one more epoch. Whatever is handed out was verified here first, as its reader will.
+
+use crate::node_process::Services;
+use protocol::block::{Certificate, Header};
+use protocol::envelope::Verified;
+use protocol::evidence::Evidence;
+use protocol::genesis::Genesis;
+use protocol::ids::{ContributionId, DataNetId, ObjectId, ReceiptId};
+use protocol::ledger::AttributionBody;
+use protocol::ledger::keys;
+use protocol::ledger::records::{ModelRecord, PaidPassage, ReceiptRecord, ReceiptState, Settlement};
+use protocol::limits::{MAX_SYNC_BLOCKS, MAX_SYNC_BYTES};
+use protocol::objects::{Contribution, Envelope, Object};
+use protocol::proof::{PayoutProof, verify};
+use protocol::refusal::Refusal;
+use protocol::slice::{Grain, Sliced};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use storage::{BlobStore, Snapshot, StateProof, Store};
+
+/// How long the next epoch may take.
+const NEXT_EPOCH_WITHIN: Duration = Duration::from_secs(30);
+
+/// The bytes of a proof file for a settled receipt.
+///
+/// # Errors
+/// [`Refusal::Unknown`] when there is no such receipt, [`Refusal::State`] when it is not settled,
+/// [`Refusal::Unavailable`] when this node lacks what the proof needs.
+pub async fn build(services: &Services, id: ReceiptId) -> Result<Vec<u8>, Refusal> {
+    let (store, blobs) = (services.store.clone(), services.blobs.clone());
+    let gathering = tokio::task::spawn_blocking(move || {
+        let snapshot = store.snapshot();
+        gather(snapshot.as_ref(), &blobs, id)
+    });
+    let gathered = gathering.await.map_err(|error| unavailable(error.to_string()))??;
+    let height = gathered.state.height.saturating_add(1);
+    wait_for(services, height).await?;
+    let (store, genesis) = (services.store.clone(), services.genesis.clone());
+    let finishing = tokio::task::spawn_blocking(move || {
+        let (header, certificate) = header_at(store.as_ref(), height)?;
+        gathered.finish(header, certificate, &genesis)
+    });
+    finishing.await.map_err(|error| unavailable(error.to_string()))?
+}
+
+async fn wait_for(services: &Services, height: u64) -> Result<(), Refusal> {
+    let mut status = services.driver.watch_status();
+    let reached = tokio::time::timeout(NEXT_EPOCH_WITHIN, status.wait_for(|status| status.height >= height)).await;
+    match reached {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(unavailable("the node is stopping".to_owned())),
+        Err(_) => Err(unavailable(format!("epoch {height}, which signs the proof's state, is not decided yet"))),
+    }
+}
+
+fn unavailable(reason: String) -> Refusal {
+    Refusal::Unavailable { reason }
+}
+
+fn stored(error: &storage::StoreError) -> Refusal {
+    unavailable(format!("the database cannot be read: {error}"))
+}
+
+fn header_at(store: &dyn Store, height: u64) -> Result<(Header, Certificate), Refusal> {
+    let block = store.block(height).map_err(|error| stored(&error))?;
+    let (block, certificate) = block.ok_or_else(|| unavailable(format!("block {height} is not here")))?;
+    Ok((block.header, certificate))
+}
+
+/// All of a proof but the header that signs its state.
+struct Gathered {
+    state: StateProof,
+    record: Vec<u8>,
+    receipt: Envelope,
+    evidence: Vec<u8>,
+    contributions: Vec<Envelope>,
+    slices: Vec<Vec<u8>>,
+}
+
+impl Gathered {
+    fn finish(self, header: Header, certificate: Certificate, genesis: &Genesis) -> Result<Vec<u8>, Refusal> {
+        let proof = PayoutProof {
+            genesis: genesis.hash(),
+            header,
+            certificate,
+            receipt: self.receipt,
+            record: self.record,
+            state_proof: self.state.proof,
+            evidence: self.evidence,
+            contributions: self.contributions,
+            slices: self.slices,
+        };
+        let bytes = proof.to_bytes();
+        match verify(&bytes, genesis) {
+            Ok(_) => Ok(bytes),
+            Err(error) => {
+                tracing::error!("a proof made here does not hold: {error}");
+                Err(unavailable(format!("the proof does not hold ({}): {error}", error.as_str())))
+            }
+        }
+    }
+}
+
+fn gather(snapshot: &dyn Snapshot, blobs: &BlobStore, id: ReceiptId) -> Result<Gathered, Refusal> {
+    let mut state = snapshot.prove(&keys::receipt(&id)).map_err(|error| stored(&error))?;
+    let bytes = state.value.take().ok_or(Refusal::Unknown { kind: "receipt", id: id.into() })?;
+    let record: ReceiptRecord = decode("receipt", &bytes)?;
+    let ReceiptState::Settled(settlement) = &record.state else {
+        let reason = "only a settled receipt paid anybody".to_owned();
+        return Err(Refusal::State { what: "the receipt", reason });
+    };
+    let evidence = evidence(snapshot, id, &record, settlement)?;
+    let (contributions, objects) = contributions(snapshot, settlement)?;
+    let slices = slices(blobs, &settlement.spans, &objects)?;
+    let receipt = envelope(snapshot, "receipt", id.into())?;
+    Ok(Gathered { state, record: bytes, receipt, evidence, contributions, slices })
+}
+
+fn decode<T: borsh::BorshDeserialize>(what: &str, bytes: &[u8]) -> Result<T, Refusal> {
+    borsh::from_slice(bytes).map_err(|error| unavailable(format!("the stored {what} does not decode: {error}")))
+}
+
+fn envelope(snapshot: &dyn Snapshot, kind: &'static str, id: ObjectId) -> Result<Envelope, Refusal> {
+    let found = snapshot.object(&id).map_err(|error| stored(&error))?;
+    Ok(found.ok_or(Refusal::Unknown { kind, id })?.envelope)
+}
+
+/// The evidence that was agreed on for a receipt, out of the blocks that settled its DataNets.
+fn evidence(
+    snapshot: &dyn Snapshot,
+    id: ReceiptId,
+    record: &ReceiptRecord,
+    settlement: &Settlement,
+) -> Result<Vec<u8>, Refusal> {
+    let model = snapshot.state(&keys::model(&record.model)).map_err(|error| stored(&error))?;
+    let model = model.ok_or(Refusal::Unknown { kind: "model", id: record.model.into() })?;
+    let model: ModelRecord = decode("model", &model)?;
+    let mut open: BTreeSet<DataNetId> = model.lineage.iter().map(|source| source.datanet).collect();
+    let mut merged = Evidence::empty();
+    let mut from = record.epoch;
+    while !open.is_empty() && from <= settlement.height {
+        let blocks = snapshot.blocks(from, MAX_SYNC_BLOCKS, MAX_SYNC_BYTES).map_err(|error| stored(&error))?;
+        let Some((last, _)) = blocks.last() else { break };
+        from = last.header.height + 1;
+        for bytes in blocks.iter().flat_map(|(block, _)| &block.body.settlements) {
+            let Some(body) = AttributionBody::from_bytes(bytes) else { continue };
+            if body.epoch != record.epoch || !open.contains(&body.datanet) {
+                continue;
+            }
+            if let Some((_, found)) = body.receipts.iter().find(|(receipt, _)| *receipt == id) {
+                merged = merged.merge(found).map_err(|error| unavailable(error.to_string()))?;
+                open.remove(&body.datanet);
+            }
+        }
+    }
+    match open.first() {
+        None => Ok(merged.to_bytes()),
+        Some(datanet) => Err(unavailable(format!("the blocks here do not hold the evidence of DataNet {datanet}"))),
+    }
+}
+
+type Contributions = BTreeMap<ContributionId, Contribution>;
+
+/// The contributions whose passages are paid, by id in ascending order.
+fn contributions(snapshot: &dyn Snapshot, settlement: &Settlement) -> Result<(Vec<Envelope>, Contributions), Refusal> {
+    let ids: BTreeSet<ContributionId> = settlement.spans.iter().map(|passage| passage.contribution).collect();
+    let (mut envelopes, mut objects) = (Vec::new(), Contributions::new());
+    for id in ids {
+        let envelope = envelope(snapshot, "contribution", id.into())?;
+        let verified = Verified::from_disk(envelope.clone())?;
+        if let Object::Contribution(object) = verified.object() {
+            objects.insert(id, object.clone());
+        }
+        envelopes.push(envelope);
+    }
+    Ok((envelopes, objects))
+}
+
+/// The slice of its document for each passage, in the passages' order. A document is read and hashed once.
+fn slices(blobs: &BlobStore, passages: &[PaidPassage], objects: &Contributions) -> Result<Vec<Vec<u8>>, Refusal> {
+    let mut by_document: BTreeMap<(ContributionId, u32), Vec<usize>> = BTreeMap::new();
+    for (index, passage) in passages.iter().enumerate() {
+        by_document.entry((passage.contribution, passage.document)).or_default().push(index);
+    }
+    let mut slices = vec![Vec::new(); passages.len()];
+    for ((contribution, document), indices) in by_document {
+        let object = objects.get(&contribution).and_then(|object| object.documents.get(document as usize));
+        let document = object.ok_or(Refusal::Unknown { kind: "contribution", id: contribution.into() })?;
+        let found = blobs.get(&document.hash).map_err(|error| unavailable(error.to_string()))?;
+        let missing = || unavailable(format!("document {} is not on this node", document.hash));
+        let bytes = found.ok_or_else(missing)?;
+        let sliced = Sliced::new(&bytes, Grain::Proof);
+        for index in indices {
+            let passage = &passages[index];
+            let end = passage.offset.saturating_add(u64::from(passage.end - passage.start));
+            let content = |error: protocol::slice::SliceError| Refusal::Content {
+                document: document.hash.to_string(),
+                reason: error.to_string(),
+            };
+            slices[index] = sliced.cut(passage.offset..end).map_err(content)?;
+        }
+    }
+    Ok(slices)
+}

@@ -185,11 +185,11 @@ impl Params {
         let split = &self.split;
         let parts = [split.data_bp, split.model_bp, split.serving_bp, split.validators_bp, split.treasury_bp];
         let whole: u64 = parts.iter().map(|part| u64::from(*part)).sum();
-        let blocks = 64 * 1024..=MAX_BLOCK_BYTES as u64;
+        let blocks = 256 * 1024..=MAX_BLOCK_BYTES as u64;
         let envelopes = 1..=u32::try_from(MAX_BLOCK_ENVELOPES).unwrap_or(u32::MAX);
         let rules = [
             (self.epoch_ms <= 3_600_000, "epoch_ms", "at most one hour"),
-            (blocks.contains(&self.max_block_bytes), "max_block_bytes", "64 KiB to 4 MiB"),
+            (blocks.contains(&self.max_block_bytes), "max_block_bytes", "256 KiB to 4 MiB"),
             (envelopes.contains(&self.max_block_envelopes), "max_block_envelopes", "1 to 10,000"),
             ((1..=1_000_000).contains(&self.dispute_window), "dispute_window", "1 to 1,000,000 epochs"),
             ((1..=100).contains(&self.commit_window), "commit_window", "1 to 100 epochs"),

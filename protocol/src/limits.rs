@@ -79,6 +79,10 @@ const _: () = assert!(
     "every block that may be decided can travel"
 );
 const _: () = assert!(MAX_BLOCK_WIRE_BYTES + MAX_VALIDATORS * 102 + 512 <= MAX_SYNC_BYTES, "with its certificate");
+const _: () = assert!(
+    (MAX_BLOCK_BYTES / 16 * 17) as u64 + 80 * MAX_SYNC_BLOCKS <= MAX_SYNC_BYTES as u64,
+    "blocks and certificates of MAX_BLOCK_BYTES together travel in one answer"
+);
 const _: () = assert!(MAX_BLOB_BYTES + 64 <= MAX_SYNC_BYTES);
 const _: () = assert!(MAX_VALIDATORS * 160 + 64 <= MAX_CONSENSUS_BYTES, "a certificate of every validator travels");
 const _: () = assert!(MAX_PRICE.0 * 2 * MAX_TOKENS as u128 / 1000 <= MAX_AMOUNT.0, "any price can be charged");

@@ -198,8 +198,13 @@ pub struct ModelManifest {
 impl ModelManifest {
     /// The fee of an answer, rounded up to the drop; none when it overflows.
     pub fn fee(&self, tokens_in: u64, tokens_out: u64) -> Option<Drops> {
+        Self::price(self.price_in, self.price_out, tokens_in, tokens_out)
+    }
+
+    /// The fee of an answer at these prices of 1000 tokens.
+    pub fn price(price_in: Drops, price_out: Drops, tokens_in: u64, tokens_out: u64) -> Option<Drops> {
         let part = |price: Drops, tokens: u64| price.0.checked_mul(u128::from(tokens));
-        let total = part(self.price_in, tokens_in)?.checked_add(part(self.price_out, tokens_out)?)?;
+        let total = part(price_in, tokens_in)?.checked_add(part(price_out, tokens_out)?)?;
         Some(Drops(total.div_ceil(1000)))
     }
 }

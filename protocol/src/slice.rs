@@ -131,17 +131,18 @@ mod tests {
             size in 1_u64..60_000, a in any::<u64>(), b in any::<u64>(), flip in any::<u64>(), coarse in any::<bool>()
         ) {
             let grain = if coarse { Grain::Transfer } else { Grain::Proof };
-            let data: Vec<u8> = (0..size).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+            let data: Vec<u8> = (0..size).map(|i| (i.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0]).collect();
+            let index = |at: u64| usize::try_from(at).unwrap();
             let (a, b) = (a % size, b % size);
             let range = a.min(b)..a.max(b) + 1;
             let document = crate::crypto::document_hash(&data);
             let sliced = Sliced::new(&data, grain);
             prop_assert_eq!(sliced.hash(), document);
             let mut slice = sliced.cut(range.clone()).expect("the range is inside");
-            let wanted = &data[range.start as usize..range.end as usize];
+            let wanted = &data[index(range.start)..index(range.end)];
             let opened = open(&document, size, range.clone(), &slice, grain).expect("it was just cut");
             prop_assert_eq!(opened, wanted);
-            let at = (flip % slice.len() as u64) as usize;
+            let at = index(flip % slice.len() as u64);
             slice[at] ^= 1 << (flip % 8);
             prop_assert!(open(&document, size, range.clone(), &slice, grain).is_err());
             slice[at] ^= 1 << (flip % 8);

@@ -96,7 +96,8 @@ mod tests {
         let told = |text| StoreError::of_rocksdb(Path::new("/data/lock/db"), text);
         let locked = "IO error: While lock file: /data/lock/db/LOCK: Resource temporarily unavailable";
         assert!(matches!(told(locked), StoreError::Locked { .. }));
-        let own = "IO error: lock hold by current process, acquire time 1 acquiring thread 2: /d/LOCK: No locks available";
+        let own =
+            "IO error: lock hold by current process, acquire time 1 acquiring thread 2: /d/LOCK: No locks available";
         assert!(matches!(told(own), StoreError::Locked { .. }));
         let full = "IO error: No space left on device: While appending to file: /data/lock/db/000004.log: No space";
         assert!(matches!(told(full), StoreError::Full { .. }));

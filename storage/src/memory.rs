@@ -73,9 +73,8 @@ impl Store for MemoryStore {
 
     fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
         let rows = Arc::clone(&self.lock().rows);
-        let put = |((family, key), value): (&(Family, Vec<u8>), &Vec<u8>)| {
-            Change::Put(*family, key.clone(), value.clone())
-        };
+        let put =
+            |((family, key), value): (&(Family, Vec<u8>), &Vec<u8>)| Change::Put(*family, key.clone(), value.clone());
         RocksStore::build(path, rows.iter().map(put).collect())
     }
 }

@@ -219,7 +219,8 @@ fn open_db(path: &Path, create: bool) -> Result<DB, StoreError> {
         let names = DB::list_cf(&options, path).map_err(of_rocksdb)?;
         check_families(path, &names)?;
     }
-    let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.as_str(), family_options(family, &cache)));
+    let families =
+        Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.as_str(), family_options(family, &cache)));
     DB::open_cf_descriptors(&options, path, families).map_err(of_rocksdb)
 }
 
@@ -240,7 +241,8 @@ fn check_families(path: &Path, names: &[String]) -> Result<(), StoreError> {
         (None, None) => return Ok(()),
     };
     let of_rocksdb = |error: rocksdb::Error| StoreError::of_rocksdb(path, error.as_ref());
-    let db = DB::open_cf_for_read_only(&database_options(), path, [Family::Meta.as_str()], false).map_err(of_rocksdb)?;
+    let db =
+        DB::open_cf_for_read_only(&database_options(), path, [Family::Meta.as_str()], false).map_err(of_rocksdb)?;
     check_schema(path, View(RocksRows::new(&db, path)).schema()?)?;
     Err(StoreError::DamagedFiles { path: path.to_owned(), reason })
 }

@@ -166,12 +166,7 @@ impl<R: Rows> View<R> {
         self.record(family, key)?.ok_or_else(|| StoreError::damaged(family, key, "it is missing"))
     }
 
-    fn each(
-        &self,
-        family: Family,
-        from: &[u8],
-        mut visit: impl FnMut(&[u8], &[u8]) -> Step,
-    ) -> Result<(), StoreError> {
+    fn each(&self, family: Family, from: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Step) -> Result<(), StoreError> {
         self.0.scan(family, from, &mut |key, value| visit(key, schema::open(family, key, value)?))
     }
 

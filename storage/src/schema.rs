@@ -122,8 +122,9 @@ impl Family {
             _ if key == KEY_STAMP => "stamp".to_owned(),
             Self::Meta | Self::SignRecord => String::from_utf8_lossy(key).into_owned(),
             Self::Blocks => read_height_key(key).map_or_else(hex, |height| format!("height {height}")),
-            Self::Wal => read_wal_key(key)
-                .map_or_else(hex, |(height, index)| format!("height {height}, entry {index}")),
+            Self::Wal => {
+                read_wal_key(key).map_or_else(hex, |(height, index)| format!("height {height}, entry {index}"))
+            }
             Self::State | Self::Tree | Self::BlockIndex | Self::Objects | Self::Pool | Self::Host => hex(),
         }
     }
@@ -230,6 +231,9 @@ mod tests {
     #[test]
     fn a_row_of_a_newer_version_is_told_from_a_damaged_one() {
         let row = seal_as(ROW_VERSION + 1, Family::Wal, &wal_key(7, 3), b"entry");
-        assert!(matches!(open(Family::Wal, &wal_key(7, 3), &row), Err(StoreError::NewerRow { found: 2, known: 1, .. })));
+        assert!(matches!(
+            open(Family::Wal, &wal_key(7, 3), &row),
+            Err(StoreError::NewerRow { found: 2, known: 1, .. })
+        ));
     }
 }

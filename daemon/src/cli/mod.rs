@@ -3,9 +3,11 @@
 //! Each command is a struct of arguments with a `run(self, &Context) -> anyhow::Result<()>`. It prints its one result
 //! through [`Context::out`]; an error goes up to [`main`], which prints it and picks the exit code.
 
+pub mod demo;
 pub mod devnet;
 pub mod keys;
 pub mod node;
+pub mod show;
 
 use crate::client::Client;
 use crate::config::{Config, DEFAULT_API};
@@ -58,6 +60,8 @@ enum Command {
     /// Run a local network of several nodes
     #[command(subcommand)]
     Devnet(devnet::DevnetCommand),
+    /// The guided tour: a real network, real texts, answers, and who was paid for them
+    Demo(demo::Demo),
 }
 
 impl Command {
@@ -69,6 +73,7 @@ impl Command {
             Self::Stop(command) => command.run(context),
             Self::Keys(command) => command.run(context),
             Self::Devnet(command) => command.run(context),
+            Self::Demo(command) => command.run(context),
         }
     }
 }

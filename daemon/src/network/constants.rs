@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use protocol::limits;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -170,8 +172,8 @@ pub const OBJECT_REQUEST_BYTES: usize = 64 * KIB;
 pub const OBJECT_RESPONSE_BYTES: usize = MIB;
 /// A request for a slice of a blob names it.
 pub const BLOB_REQUEST_BYTES: usize = KIB;
-/// One slice of a blob with its proof.
-pub const BLOB_RESPONSE_BYTES: usize = 2 * MIB;
+/// One slice of a blob with its proof, and what the wire format adds.
+pub const BLOB_RESPONSE_BYTES: usize = 2 * MIB + 4 * KIB;
 /// What a peer tells of itself when it asks for our status.
 pub const STATUS_REQUEST_BYTES: usize = 16 * KIB;
 /// What we tell of ourselves.
@@ -220,3 +222,9 @@ const _: () = assert!(CONNECTIONS_INBOUND < CONNECTIONS && CONNECTIONS_OUTBOUND 
 const _: () = assert!(BLOCK_RESPONSE_BYTES >= BLOB_RESPONSE_BYTES && BLOCK_RESPONSE_BYTES >= OBJECT_RESPONSE_BYTES);
 const _: () = assert!(BLOCK_RESPONSE_BYTES < QUIC_STREAM_BYTES as usize, "the largest answer fits one window");
 const _: () = assert!(QUIC_STREAM_BYTES < QUIC_CONNECTION_BYTES);
+
+// The layer knows nothing of what it carries, but that the largest of each kind must fit.
+const _: () = assert!(OPERATION_BYTES >= limits::MAX_ENVELOPE_BYTES && RECEIPT_BYTES >= limits::MAX_ENVELOPE_BYTES);
+const _: () = assert!(BLOCK_RESPONSE_BYTES >= limits::MAX_SYNC_BYTES + KIB);
+const _: () = assert!(BLOB_RESPONSE_BYTES >= limits::MAX_BLOB_BYTES + KIB);
+const _: () = assert!(ATTRIBUTION_BYTES > limits::MAX_SMALL_OBJECT_BYTES);

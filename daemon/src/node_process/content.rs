@@ -218,7 +218,8 @@ impl Shared {
             let request = wire::encode_request(&Request::Blob { hash, offset, len, size });
             let answer = self.network.request(peer, Protocol::Blob, request).await;
             let answer = answer.map_err(|error| other(error.to_string()))?;
-            let Response::Blob(Some(slice)) = wire::decode_response(&answer).map_err(|error| other(error.to_string()))?
+            let Response::Blob(Some(slice)) =
+                wire::decode_response(&answer).map_err(|error| other(error.to_string()))?
             else {
                 return Err(other("the peer does not have it".to_owned()));
             };
@@ -238,11 +239,8 @@ impl Shared {
             for (document, number) in contribution.documents.iter().zip(0_u32..) {
                 let missing = || ContentError::NoPeer { title: document.title.clone(), hash: document.hash };
                 let bytes = self.blobs.get(&document.hash)?.ok_or_else(missing)?;
-                let refuse = |source| ContentError::Document {
-                    title: document.title.clone(),
-                    contribution: *id,
-                    source,
-                };
+                let refuse =
+                    |source| ContentError::Document { title: document.title.clone(), contribution: *id, source };
                 check_document(&bytes).map_err(refuse)?;
                 let text = String::from_utf8(bytes).map_err(|error| ContentError::Other(error.to_string()))?;
                 texts.push((*order, *id, number, text));
@@ -285,9 +283,8 @@ impl Shared {
             let answer = Answer::new(&output).map_err(|error| ContentError::Other(error.to_string()))?;
             let mut found = Partial::empty(&answer);
             for index in &indices {
-                found = found
-                    .combine(&index.evidence(&answer))
-                    .map_err(|error| ContentError::Other(error.to_string()))?;
+                found =
+                    found.combine(&index.evidence(&answer)).map_err(|error| ContentError::Other(error.to_string()))?;
             }
             all.push((id, found.into_evidence(job.datanet)));
         }

@@ -28,7 +28,7 @@ type Question = Box<dyn FnOnce(&Node) + Send>;
 /// What reaches the driver.
 pub enum Message {
     /// An input that nobody waits for.
-    Input(Input),
+    Input(Box<Input>),
     /// An input with a verdict or an answer to come under the driver's own token.
     Gossip(Box<dyn FnOnce(Token) -> Input + Send>, crate::network::GossipId),
     /// A local submission.
@@ -69,15 +69,16 @@ impl DriverHandle {
     /// Gives an input, waiting for room.
     pub async fn input(&self, input: Input) {
         // A closed queue means that the node is stopping; then the input has no more meaning.
-        let _ = self.sender.send(Message::Input(input)).await;
+        let _ = self.sender.send(Message::Input(Box::new(input))).await;
     }
 
     /// Gives an input from a thread, waiting for room.
     pub fn input_blocking(&self, input: Input) {
-        let _ = self.sender.blocking_send(Message::Input(input));
+        let _ = self.sender.blocking_send(Message::Input(Box::new(input)));
     }
 
     /// Gives a message if there is room.
+    #[expect(clippy::result_large_err, reason = "what does not fit goes back whole to whoever sent it")]
     pub fn try_send(&self, message: Message) -> Result<(), Message> {
         self.sender.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(message) | mpsc::error::TrySendError::Closed(message) => message,
@@ -190,8 +191,9 @@ impl<O: Outside> Driver<O> {
 
     /// Runs until the last handle is gone or `stop` is cancelled. Call it in a thread of its own.
     pub fn run(mut self, stop: &tokio_util::sync::CancellationToken) -> Result<(), DriverError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(DriverError::Record)?;
-        self.take(vec![Message::Input(Input::Start)])?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(DriverError::Record)?;
+        self.take(vec![Message::Input(Box::new(Input::Start))])?;
         loop {
             let Some(batch) = runtime.block_on(self.next_batch(stop)) else { break };
             self.take(batch)?;
@@ -223,7 +225,7 @@ impl<O: Outside> Driver<O> {
         let due: Vec<Timer> = self.timers.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| *timer).collect();
         for timer in due {
             self.timers.remove(&timer);
-            batch.push(Message::Input(Input::Timer(timer)));
+            batch.push(Message::Input(Box::new(Input::Timer(timer))));
         }
         Some(batch)
     }
@@ -236,7 +238,7 @@ impl<O: Outside> Driver<O> {
         let mut questions = Vec::new();
         for message in batch {
             let input = match message {
-                Message::Input(input) => input,
+                Message::Input(input) => *input,
                 Message::Gossip(input, id) => {
                     let token = self.token();
                     self.gossip.insert(token, id);

@@ -8,7 +8,7 @@ use crate::network::{GossipId, NetworkEvent, NetworkHandle, Protocol, ReplyHandl
 use libp2p::PeerId;
 use protocol::envelope::Verified;
 use protocol::ids::Hash32;
-use protocol::limits::{MAX_BLOB_BYTES, MAX_SYNC_BYTES};
+use protocol::limits::{MAX_BLOB_BYTES, MAX_BLOCK_BYTES};
 use protocol::node::{Input, Peer, Source};
 use protocol::slice::{Grain, Sliced};
 use protocol::wire::{self, Request, Response};
@@ -20,8 +20,6 @@ use tokio::sync::{Semaphore, mpsc};
 const CHECKS_AT_ONCE: usize = 8;
 /// Requests that are answered from disk at once.
 const ANSWERS_AT_ONCE: usize = 8;
-/// Bytes that framing may add to blocks in an answer.
-const FRAMING_BYTES: usize = 32 * 1024;
 
 /// Everything that peers' messages touch.
 #[derive(Clone)]
@@ -159,8 +157,8 @@ impl Ingest {
                 Ok(Response::Block(block.map(|(block, _)| block)))
             }
             (Protocol::Block, Request::Blocks { from, count }) => {
-                let limit = MAX_SYNC_BYTES - FRAMING_BYTES;
-                Ok(Response::Blocks(self.store.blocks(*from, u64::from(*count), limit).map_err(text)?))
+                let blocks = self.store.blocks(*from, u64::from(*count), MAX_BLOCK_BYTES).map_err(text)?;
+                Ok(Response::Blocks(blocks))
             }
             (Protocol::Blob, Request::Blob { hash, offset, len, size }) => self.blob(hash, *offset, *len, *size),
             _ => Err(format!("{request:?} is not a question for the {} protocol", protocol.as_str())),
@@ -174,7 +172,8 @@ impl Ingest {
         if bytes.len() as u64 != size {
             return Ok(Response::Blob(None));
         }
-        let slice = Sliced::new(&bytes, Grain::Transfer).cut(offset..offset + len).map_err(|error| error.to_string())?;
+        let slice =
+            Sliced::new(&bytes, Grain::Transfer).cut(offset..offset + len).map_err(|error| error.to_string())?;
         Ok(Response::Blob((slice.len() <= MAX_BLOB_BYTES).then_some(slice)))
     }
 }

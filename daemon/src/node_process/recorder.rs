@@ -94,8 +94,7 @@ pub fn replay(path: &Path, key: SecretKey) -> Result<Replay, ReplayError> {
     let mut node = Node::new(genesis, key, restored).map_err(ReplayError::Restore)?;
     let (mut inputs, mut effects, mut digest) = (0, 0, blake3::Hasher::new());
     while let Some(bytes) = frame(&mut file, inputs + 1)? {
-        let (now_ms, input): (u64, Input) =
-            borsh::from_slice(&bytes).map_err(|_| ReplayError::Frame(inputs + 1))?;
+        let (now_ms, input): (u64, Input) = borsh::from_slice(&bytes).map_err(|_| ReplayError::Frame(inputs + 1))?;
         let out: Vec<Effect> = node.handle(now_ms, input);
         inputs += 1;
         effects += out.len() as u64;

@@ -82,7 +82,9 @@ const IMPURE: [(&str, &str); 19] = [
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the daemon's folder is in the workspace").to_owned()
+    // Asked at run time: two checkouts may share one build.
+    let daemon = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where the daemon is");
+    Path::new(&daemon).parent().expect("the daemon's folder is in the workspace").to_owned()
 }
 
 /// What cargo prints when asked `words` about this workspace, without the network.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tributary");
+pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_tributary");
 
 fn tributary(home: &Path, words: &[&str]) -> Output {
     command(home, words).output().expect("the program runs")
@@ -34,7 +34,7 @@ fn json(home: &Path, words: &[&str]) -> Value {
 }
 
 /// The error of a command that must fail, from its JSON form; the form for people must say the same.
-fn error(home: &Path, words: &[&str]) -> (String, String) {
+pub(super) fn error(home: &Path, words: &[&str]) -> (String, String) {
     let output = tributary(home, &[words, &["--json"]].concat());
     assert_eq!(output.status.code(), Some(1), "{words:?}: {}", text(&output.stderr));
     let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
@@ -46,7 +46,7 @@ fn error(home: &Path, words: &[&str]) -> (String, String) {
     (field("code"), field("message"))
 }
 
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 

@@ -4,3 +4,4 @@ mod arrows;
 mod cli_node;
 mod config;
 mod network;
+mod processes;

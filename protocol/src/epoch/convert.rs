@@ -103,16 +103,6 @@ impl WalEntry {
     }
 }
 
-/// The height that a message is about.
-pub(crate) fn height_of(message: &ConsensusMessage) -> u64 {
-    match message {
-        ConsensusMessage::Vote(vote) => vote.height,
-        ConsensusMessage::Proposal(proposal) => proposal.height,
-        ConsensusMessage::Polka(polka) => polka.height,
-        ConsensusMessage::Round(round) => round.height,
-    }
-}
-
 /// What a peer said, as the core takes it.
 pub(super) fn input_of(message: &ConsensusMessage) -> CoreInput {
     match message {

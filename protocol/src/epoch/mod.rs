@@ -12,6 +12,5 @@ mod convert;
 mod host;
 mod sign_record;
 
-pub(crate) use convert::height_of;
 pub(crate) use host::{Host, Out};
 pub(crate) use sign_record::SignRecord;

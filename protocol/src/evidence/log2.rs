@@ -24,6 +24,7 @@ pub fn log2_q16(n: u64) -> u32 {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_types, reason = "the oracle of a test is a float")]
     fn check(n: u64) {
         #[expect(clippy::cast_precision_loss, reason = "the oracle of a test")]
         let exact = (n as f64).log2() * 65_536.0;

@@ -3,7 +3,7 @@
 //! Rules, beside those that each part states itself:
 //!
 //! - **Order of a block**: payouts whose dispute window ended become available and receipts that were not agreed on in
-//!   time are refunded ([`run`]); then the envelopes in order; then the settlements, ascending by (epoch, DataNet);
+//!   time are refunded (`run`); then the envelopes in order; then the settlements, ascending by (epoch, DataNet);
 //!   then commits close, new attribution opens, and base dividends and payouts are booked.
 //! - **All or nothing**: an object is carried out whole, or refused without a trace. A block that holds one object or
 //!   settlement that is refused is no block.

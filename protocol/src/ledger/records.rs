@@ -7,7 +7,7 @@ use crate::block::ValidatorSet;
 use crate::evidence::Evidence;
 use crate::genesis::Params;
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ReceiptId};
-use crate::objects::{Document, Drops, Method};
+use crate::objects::{Document, Drops, Method, ModelManifest};
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeSet;
 
@@ -200,9 +200,7 @@ pub struct ModelRecord {
 impl ModelRecord {
     /// The fee of an answer, rounded up to the drop; none when it overflows.
     pub fn fee(&self, tokens_in: u64, tokens_out: u64) -> Option<Drops> {
-        let part = |price: Drops, tokens: u64| price.0.checked_mul(u128::from(tokens));
-        let total = part(self.price_in, tokens_in)?.checked_add(part(self.price_out, tokens_out)?)?;
-        Some(Drops(total.div_ceil(1000)))
+        ModelManifest::price(self.price_in, self.price_out, tokens_in, tokens_out)
     }
 }
 

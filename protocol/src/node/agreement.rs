@@ -4,7 +4,7 @@ use super::{Effect, Head, Node, Notice, Peer, Timer, Token, Verdict, Write};
 use crate::block::{Block, Body, Certificate, Header};
 use crate::crypto;
 use crate::envelope::Verified;
-use crate::epoch::{Out, height_of};
+use crate::epoch::Out;
 use crate::genesis::canonical;
 use crate::ids::{BlockId, Hash32};
 use crate::ledger::{self, Executed, Limits};
@@ -62,7 +62,7 @@ impl Node {
 
     /// A consensus message of a peer.
     pub(super) fn on_consensus(&mut self, now_ms: u64, message: &ConsensusMessage, peer: Peer, token: Token) {
-        let (height, next) = (height_of(message), self.head.height + 1);
+        let (height, next) = (message.height(), self.head.height + 1);
         let verdict = if height < next {
             Verdict::Ignore("old")
         } else {

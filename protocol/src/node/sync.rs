@@ -19,6 +19,11 @@ pub(super) struct Sync {
 }
 
 impl Node {
+    /// Does it know of a peer that is more than one height ahead?
+    pub fn is_behind(&self) -> bool {
+        self.sync.best.as_ref().is_some_and(|(_, best)| *best > self.head.height + 1)
+    }
+
     /// A peer is known to have committed `height`.
     pub(super) fn on_peer_height(&mut self, now_ms: u64, peer: Peer, height: u64) {
         if height <= self.head.height {

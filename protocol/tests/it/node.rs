@@ -60,7 +60,12 @@ impl Disk {
     fn load(&self) -> Restored {
         let next = self.restored.height + 1;
         let wal = self.wal.range((next, 0)..(next + 1, 0)).map(|(_, entry)| entry.clone()).collect();
-        Restored { wal, pool: self.pool.clone(), tree: self.tree.clone().into_iter().collect(), ..self.restored.clone() }
+        Restored {
+            wal,
+            pool: self.pool.clone(),
+            tree: self.tree.clone().into_iter().collect(),
+            ..self.restored.clone()
+        }
     }
 }
 
@@ -288,10 +293,9 @@ impl World {
             ConsensusMessage::Vote(vote) if vote.validator == self.keys[index].account() => {
                 (canonical(&(0_u8, vote.step, vote.height, vote.round)), canonical(&vote.block))
             }
-            ConsensusMessage::Proposal(proposal) if proposal.validator == self.keys[index].account() => (
-                canonical(&(1_u8, proposal.height, proposal.round)),
-                canonical(&(proposal.block, proposal.pol_round)),
-            ),
+            ConsensusMessage::Proposal(proposal) if proposal.validator == self.keys[index].account() => {
+                (canonical(&(1_u8, proposal.height, proposal.round)), canonical(&(proposal.block, proposal.pol_round)))
+            }
             _ => return,
         };
         let before = self.members[index].signed.entry(place).or_insert_with(|| said.clone());
@@ -347,8 +351,7 @@ impl World {
     fn check_agreement(&self) {
         let lowest = *self.heights().iter().min().unwrap();
         for height in 1..=lowest {
-            let ids: BTreeSet<BlockId> =
-                self.members.iter().map(|member| member.disk.blocks[&height].0.id()).collect();
+            let ids: BTreeSet<BlockId> = self.members.iter().map(|member| member.disk.blocks[&height].0.id()).collect();
             assert_eq!(ids.len(), 1, "two blocks at height {height}");
         }
         for member in self.members.iter().filter_map(|member| member.node.as_ref()) {

@@ -8,8 +8,9 @@ mod vectors;
 
 use proptest::prelude::*;
 use protocol::crypto::Kind;
+use protocol::genesis::canonical;
 use protocol::refusal::Refusal;
-use protocol::wire;
+use protocol::wire::{self, Response};
 
 /// Decodes and encodes again.
 type Codec = fn(&[u8]) -> Result<Vec<u8>, Refusal>;
@@ -127,6 +128,14 @@ proptest! {
     fn requests_and_answers_read_back(request in strategies::request(), response in strategies::response()) {
         prop_assert_eq!(wire::decode_request(&wire::encode_request(&request)), Ok(request));
         prop_assert_eq!(wire::decode_response(&wire::encode_response(&response)), Ok(response));
+    }
+
+    /// Whoever gathers blocks for an answer can count canonical bytes.
+    #[test]
+    fn framing_costs_at_most_a_sixteenth(block in strategies::block(), certificate in strategies::certificate()) {
+        let canonical = canonical(&block).len() + canonical(&certificate).len();
+        let wire = wire::encode_response(&Response::Blocks(vec![(block, certificate)])).len();
+        prop_assert!(wire <= canonical / 16 * 17 + 80, "{} {}", wire, canonical);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use protocol::objects::Envelope;
 use protocol::tree::Tree;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use storage::{MemoryStore, Origin, RocksStore, Store};
+use storage::{Entry, MemoryStore, Origin, RocksStore, Store};
 use tempfile::TempDir;
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ pub(crate) fn origin() -> Origin {
 }
 
 /// What the stores of these tests begin with.
-pub(crate) fn beginning() -> (Changes, Vec<(Vec<u8>, Vec<u8>)>) {
+pub(crate) fn beginning() -> (Changes, Vec<Entry>) {
     let changes = state([("a/1", "one"), ("a/2", "two"), ("b/1", "three")]);
     let update = Tree::default().update(0, &changes).expect("a tree");
     (changes, update.nodes)

@@ -158,10 +158,8 @@ fn a_newer_database_is_refused_and_says_what_to_do() {
 fn another_network_is_refused_with_both_names() {
     let bench = populated();
     let path = bench.path("database");
-    let others = [
-        Origin { genesis: Hash32([0xdd; 32]), ..origin() },
-        Origin { network: "mainnet".to_owned(), ..origin() },
-    ];
+    let others =
+        [Origin { genesis: Hash32([0xdd; 32]), ..origin() }, Origin { network: "mainnet".to_owned(), ..origin() }];
     for other in others {
         let error = RocksStore::open(&path, &other).err().expect("an error");
         let text = error.to_string();

@@ -101,7 +101,7 @@ fn what_was_acknowledged_survives_a_kill() {
 }
 
 fn check(store: &dyn Store, height: u64) {
-    let loaded = store.load().unwrap();
+    let loaded = store.load().expect("an answer");
     let number = height.to_be_bytes().to_vec();
     assert_eq!(loaded.state.get(&b"counter"[..]), Some(&number));
     assert_eq!(loaded.state.len() as u64, height + 1);
@@ -110,7 +110,7 @@ fn check(store: &dyn Store, height: u64) {
     assert_eq!(loaded.wal.len(), 2);
     assert_eq!(loaded.pool.len(), 1);
     for past in 1..=height {
-        let (block, certificate) = store.block(past).unwrap().unwrap();
+        let (block, certificate) = store.block(past).expect("an answer").expect("a block");
         assert_eq!(certificate.block, block.id());
         let Write::Commit(written) = batch(past).remove(0) else { panic!("a commit comes first") };
         assert_eq!(written.block, block);

@@ -6,5 +6,4 @@ mod contract;
 mod damage;
 mod files;
 mod kill;
-mod measure;
 mod model;

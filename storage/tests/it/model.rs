@@ -71,7 +71,7 @@ struct Model {
 impl Model {
     fn new() -> Self {
         let (changes, nodes) = beginning();
-        let state = changes.into_iter().map(|(key, value)| (key, value.unwrap())).collect();
+        let state = changes.into_iter().map(|(key, value)| (key, value.expect("an answer"))).collect();
         Self { state, tree: nodes.into_iter().collect(), ..Self::default() }
     }
 
@@ -89,7 +89,7 @@ impl Model {
         let bytes = |names: &[u8]| names.iter().map(|name| vec![*name, 1, 2]).collect::<Vec<_>>();
         match step {
             Step::Wal => {
-                let write = wal(self.height() + 1, u32::try_from(self.wal.len()).unwrap());
+                let write = wal(self.height() + 1, u32::try_from(self.wal.len()).expect("an answer"));
                 if let Write::Wal { entry, .. } = &write {
                     self.wal.push(entry.clone());
                 }
@@ -111,7 +111,8 @@ impl Model {
             }
             Step::Commit { envelopes, changes, nodes, stale, unpool } => {
                 let mut next = commit(self.height() + 1, envelopes.iter().map(|name| envelope(*name)).collect());
-                next.changes = changes.iter().map(|(key, value)| (vec![*key], value.map(|value| vec![value]))).collect();
+                next.changes =
+                    changes.iter().map(|(key, value)| (vec![*key], value.map(|value| vec![value]))).collect();
                 next.stale_nodes = bytes(stale);
                 next.nodes = bytes(nodes).into_iter().map(|key| (key, next.block.id().0.to_vec())).collect();
                 next.unpooled = ids(unpool);
@@ -156,25 +157,31 @@ impl Model {
     }
 
     fn check(&self, store: &dyn Store) {
-        assert_eq!(store.load().unwrap(), self.loaded());
+        assert_eq!(store.load().expect("an answer"), self.loaded());
         let snapshot = store.snapshot();
-        assert_eq!(snapshot.blocks(0, u64::MAX, usize::MAX).unwrap(), self.blocks);
-        assert_eq!(snapshot.block(self.height() + 1).unwrap(), None);
+        assert_eq!(snapshot.blocks(0, u64::MAX, usize::MAX).expect("an answer"), self.blocks);
+        assert_eq!(snapshot.block(self.height() + 1).expect("an answer"), None);
         for (block, certificate) in &self.blocks {
             let expected = Some((block.clone(), certificate.clone()));
-            assert_eq!(snapshot.block_by_id(&block.id()).unwrap(), expected);
+            assert_eq!(snapshot.block_by_id(&block.id()).expect("an answer"), expected);
         }
         for name in 0..8 {
             let id = envelope(name).id();
-            assert_eq!(snapshot.object(&id).unwrap(), self.object(&id));
-            assert_eq!(snapshot.state(&[name]).unwrap().as_ref(), self.state.get(&vec![name]));
-            assert_eq!(snapshot.tree_node(&[name, 1, 2]).unwrap().as_ref(), self.tree.get(&vec![name, 1, 2]));
-            assert_eq!(snapshot.is_indexed(&manifest(name)).unwrap(), self.indexed.contains(&manifest(name)));
+            assert_eq!(snapshot.object(&id).expect("an answer"), self.object(&id));
+            assert_eq!(snapshot.state(&[name]).expect("an answer").as_ref(), self.state.get(&vec![name]));
+            assert_eq!(
+                snapshot.tree_node(&[name, 1, 2]).expect("an answer").as_ref(),
+                self.tree.get(&vec![name, 1, 2])
+            );
+            assert_eq!(
+                snapshot.is_indexed(&manifest(name)).expect("an answer"),
+                self.indexed.contains(&manifest(name))
+            );
         }
         let entries: Vec<_> = self.state.clone().into_iter().collect();
-        assert_eq!(snapshot.state_prefix(&[], None, usize::MAX).unwrap(), entries);
+        assert_eq!(snapshot.state_prefix(&[], None, usize::MAX).expect("an answer"), entries);
         for pair in entries.windows(2) {
-            assert_eq!(snapshot.state_prefix(&[], Some(&pair[0].0), 1).unwrap(), pair[1..]);
+            assert_eq!(snapshot.state_prefix(&[], Some(&pair[0].0), 1).expect("an answer"), pair[1..]);
         }
     }
 }
@@ -191,10 +198,10 @@ fn run(backend: Backend, cases: u32) {
             match action {
                 Action::Write(steps) => {
                     let writes: Vec<Write> = steps.iter().map(|step| model.apply(step)).collect();
-                    bench.store().write(&writes).unwrap();
+                    bench.store().write(&writes).expect("an answer");
                 }
                 Action::MarkIndexed(name) => {
-                    bench.store().mark_indexed(manifest(name)).unwrap();
+                    bench.store().mark_indexed(manifest(name)).expect("an answer");
                     model.indexed.insert(manifest(name));
                 }
                 Action::Reopen => bench.reopen(),

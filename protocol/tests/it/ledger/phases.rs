@@ -86,6 +86,10 @@ fn commits_close_only_with_a_quorum() {
     assert_eq!(phase(&world), Some(Phase::Commit));
     let third = [world.commit(2, &body)];
     assert_eq!(world.block(&third), [Event::CommitsClosed { epoch: work.epoch, datanet: work.datanet }]);
+    // Whoever waits until the others reveal is too late to commit.
+    let late = world.commit(3, &body);
+    assert!(is_state(world.refused(&late)));
+    assert!(is_state(check_object(&world.state, &world.context(), &late).err()));
 }
 
 #[test]

@@ -98,3 +98,24 @@ fn a_proposal_keeps_to_its_limits_and_holds() {
         execute_block(&world.state, &block, &chosen).expect("a proposal holds");
     }
 }
+
+#[test]
+fn what_is_refused_leaves_no_trace_for_those_after_it() {
+    let mut world = World::new();
+    let net = world.found(100, Admission::Open);
+    world.contribute(101, net, &["held"]);
+    // Both fail only after something was written: a document, and a debit of nearly everything.
+    let copy = world.contribution_object(102, net, &["fresh", "held"]);
+    let copy = world.sign(&Object::Contribution(copy), &[102]);
+    let rest = Drops(world.available(103) - 2 * world.genesis.params.object_fee.0);
+    let first = world.operation(103, Action::Transfer { to: who(104), amount: Drops(3) });
+    let early = world.operation(103, Action::Transfer { to: who(104), amount: rest });
+    let honest = world.contribution_object(105, net, &["fresh"]);
+    let honest = world.sign(&Object::Contribution(honest), &[105]);
+    let proposal = choose(&world, &[copy.clone(), honest.clone(), early, first.clone()]);
+    assert_eq!(ids(&proposal.envelopes), [honest.id(), first.id()]);
+    let refused: Vec<(ObjectId, &str)> = proposal.refused.iter().map(|(id, why)| (*id, why.as_str())).collect();
+    assert_eq!(refused[0], (copy.id(), "repeated"));
+    // Taken up again after the first, the other one could not pay any more.
+    assert_eq!(refused[1].1, "funds");
+}

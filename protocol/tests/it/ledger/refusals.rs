@@ -240,17 +240,17 @@ fn a_lineage_names_each_datanet_once_and_bases_end() {
 
 #[test]
 fn answers_whose_evidence_has_no_room_are_refused_or_wait() {
-    let params = Params { max_block_bytes: 256 * 1024, ..Params::devnet() };
+    let params = Params { max_block_bytes: 1024 * 1024, ..Params::devnet() };
     let mut world = World::with(params);
     let net = world.found(100, Admission::Open);
     let a = world.contribute(101, net, &[TEXT]);
     let manifest = world.publish(100, net, &[a]);
     let model = world.model_object(105, &[(manifest, 1)]);
     let model = world.register(model, 105);
-    // Half of 192 KiB; a word takes 60 bytes, and 8 more for a new one.
-    let too_long = world.receipt(110, 111, model, &"a ".repeat(1_700));
+    // Half of 960 KiB; a word takes 60 bytes, and 8 more for a new one.
+    let too_long = world.receipt(110, 111, model, &"a ".repeat(8_200));
     assert!(matches!(world.refused(&too_long), Some(Refusal::Oversize { .. })));
-    let long = [0; 2].map(|_| world.receipt(110, 111, model, &"a ".repeat(1_000)));
+    let long = [0; 2].map(|_| world.receipt(110, 111, model, &"a ".repeat(5_000)));
     let error = world.try_block(&long, Vec::new()).expect_err("no room for the second");
     assert!(matches!(error, BlockRefused::Object { index: 1, source: Refusal::Full { .. }, .. }), "{error}");
     let proposal = propose(&world.state, &world.context(), &long, &Default::default(), Limits::of(&params));
@@ -276,4 +276,52 @@ fn blocks_are_judged_as_a_whole() {
     assert_eq!(execute_block(&world.state, &late, &objects[..2]), Err(expected));
     assert_eq!(execute_block(&State::default(), &block, &objects[..2]), Err(BlockRefused::NoGenesis));
     assert!(execute_block(&world.state, &block, &objects[..2]).is_ok());
+}
+
+#[test]
+fn a_manifest_adds_only_so_many_documents() {
+    let mut world = World::new();
+    let net = world.found(100, Admission::Open);
+    let mut many = Vec::new();
+    for number in 0..65_u32 {
+        let mut object = world.contribution_object(101, net, &[]);
+        let document = |index: u32| Document {
+            title: String::new(),
+            hash: protocol::crypto::document_hash(&(number << 16 | index).to_be_bytes()),
+            bytes: 1,
+        };
+        object.documents = (0..1024).map(document).collect();
+        many.push(world.sign(&Object::Contribution(object), &[101]));
+    }
+    world.block(&many);
+    let added: Vec<ContributionId> = many.iter().map(|object| object.id().into()).collect();
+    let manifest =
+        |added: &[ContributionId]| world.sign(&Object::DatasetManifest(world.manifest_object(100, net, added)), &[100]);
+    assert!(matches!(world.refused(&manifest(&added)), Some(Refusal::TooMany { got: 66_560, limit: 65_536, .. })));
+    assert_eq!(world.refused(&manifest(&added[..64])), None);
+}
+
+#[test]
+fn a_datanet_has_only_so_many_contributors() {
+    let mut world = World::with(Params { object_fee: Drops::ZERO, ..Params::devnet() });
+    let net = world.found(100, Admission::Open);
+    let mut many = Vec::new();
+    for number in 0..=content::MAX_CONTRIBUTORS {
+        let mut seed = [0xee; 32];
+        seed[..4].copy_from_slice(&number.to_be_bytes());
+        let key = protocol::crypto::SecretKey::from_seed(seed);
+        let mut object = world.contribution_object(101, net, &[&number.to_string()]);
+        object.contributor = key.account();
+        let envelope = protocol::envelope::seal(&Object::Contribution(object), &[&key], &world.genesis.hash());
+        let envelope = envelope.expect("the right signer");
+        many.push(Verified::check(envelope, &world.genesis.hash()).expect("a sound object"));
+    }
+    world.block(&many);
+    let added: Vec<ContributionId> = many.iter().map(|object| object.id().into()).collect();
+    let (last, first) = added.split_last().expect("many");
+    assert_eq!(world.publish(100, net, &first[1..]), world.state.active_manifests(&net)[0]);
+    let both = world.sign(&Object::DatasetManifest(world.manifest_object(100, net, &[*last, first[0]])), &[100]);
+    assert!(matches!(world.refused(&both), Some(Refusal::TooMany { got: 4097, limit: 4096, .. })));
+    world.publish(100, net, &[*last]);
+    assert_eq!(world.state.datanet(&net).expect("known").contributors, 4096);
 }

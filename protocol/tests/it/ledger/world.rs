@@ -99,6 +99,7 @@ impl World {
     }
 
     /// Carries out a block and checks that no money appeared or was lost.
+    #[expect(clippy::result_large_err, reason = "a test looks at the whole reason")]
     pub(crate) fn try_block(
         &mut self,
         objects: &[Verified],

@@ -451,7 +451,7 @@ fn the_largest_block_travels() {
 #[test]
 fn a_block_in_an_answer_is_bounded() {
     let mut block = examples::block();
-    block.body.settlements = vec![vec![5; MAX_BLOCK_WIRE_BYTES - 1000]];
+    block.body.settlements = vec![vec![5; MAX_BLOCK_WIRE_BYTES - 10_000]];
     let missing = MAX_BLOCK_WIRE_BYTES - wire::encode_block(&block).len();
     block.body.settlements[0].extend(vec![5; missing]);
     let answer = Response::Block(Some(block.clone()));

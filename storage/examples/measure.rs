@@ -1,6 +1,10 @@
-//! Measurements, run by hand: `cargo nextest run --release -p tributary-storage --run-ignored only --no-capture`.
+//! What the disk takes: `cargo run --release -p tributary-storage --example measure`.
 
-use crate::bench::{Backend, Bench, commit, committed, envelope, wal};
+#[path = "../tests/it/bench.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod bench;
+
+use bench::{Backend, Bench, commit, committed, envelope, wal};
 use protocol::node::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,13 +20,11 @@ fn report(what: &str, mut times: Vec<Duration>) {
     println!("{what}: median {:.2} ms, 95 % {:.2} ms, worst {:.2} ms", at(50), at(95), at(100));
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn synced_writes_and_disk_space() {
+fn main() {
     let mut bench = Bench::new(Backend::Rocks);
     println!("empty: {} KiB on disk", bytes_in(&bench.path("database")) / 1024);
     let (mut small, mut large) = (Vec::new(), Vec::new());
-    let mut timed = |store: &dyn storage::Store, writes: &[Write], times: &mut Vec<Duration>| {
+    let timed = |store: &dyn storage::Store, writes: &[Write], times: &mut Vec<Duration>| {
         let begin = Instant::now();
         store.write(writes).expect("a write");
         times.push(begin.elapsed());

