@@ -583,9 +583,7 @@ impl NewReceipt {
 impl Price {
     /// The fee of an answer, rounded up to the drop; none when it overflows.
     pub fn fee(&self, tokens_in: u64, tokens_out: u64) -> Option<Drops> {
-        let part = |price: Drops, tokens: u64| price.0.checked_mul(u128::from(tokens));
-        let total = part(self.price_in, tokens_in)?.checked_add(part(self.price_out, tokens_out)?)?;
-        Some(Drops(total.div_ceil(1000)))
+        ModelManifest::price(self.price_in, self.price_out, tokens_in, tokens_out)
     }
 }
 

@@ -15,10 +15,12 @@ use crate::genesis_file::GenesisFileError;
 use crate::keys::KeyError;
 use crate::supervisor::HomeError;
 use indicatif::{ProgressBar, ProgressStyle};
+use protocol::node::RestoreError;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
+use storage::StoreError;
 
 /// How often a spinner turns.
 const SPINNER_TICK: Duration = Duration::from_millis(100);
@@ -147,6 +149,12 @@ pub fn explain(error: &anyhow::Error) -> Failure {
         }
         if let Some(error) = cause.downcast_ref::<HomeError>() {
             return code_and_hint(error.code(), error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<StoreError>() {
+            return code_and_hint(error.code(), None);
+        }
+        if let Some(RestoreError::Damaged { .. }) = cause.downcast_ref::<RestoreError>() {
+            return code_and_hint("damaged", None);
         }
         if let Some(error) = cause.downcast_ref::<DevnetError>() {
             return code_and_hint(error.code(), error.hint());

@@ -54,6 +54,23 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// One word.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::Exists { .. } => "exists",
+            Self::Foreign { .. } => "foreign",
+            Self::OtherNetwork { .. } => "othernetwork",
+            Self::Newer { .. } | Self::NewerRow { .. } => "newer",
+            Self::Damaged { .. } | Self::DamagedFiles { .. } => "damaged",
+            Self::Locked { .. } => "locked",
+            Self::Full { .. } => "full",
+            Self::Height { .. } => "height",
+            Self::Io { .. } => "file",
+            Self::Database { .. } => "database",
+        }
+    }
+
     pub(crate) fn damaged(family: Family, key: &[u8], reason: impl Into<String>) -> Self {
         Self::Damaged { family: family.as_str(), record: family.describe(key), reason: reason.into() }
     }

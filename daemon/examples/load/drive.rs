@@ -14,7 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Threads that bring receipts to each node.
-const WRITERS: usize = 4;
+const WRITERS: usize = 24;
 /// How often the network is looked at; latencies are no finer than this.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long a writer waits when enough wait already.

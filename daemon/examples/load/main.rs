@@ -136,7 +136,7 @@ fn empty(time: Duration) -> anyhow::Result<Value> {
     let mut net = Net::start(NODES, 0)?;
     std::thread::sleep(WARM_UP);
     let before = net.uses()?;
-    let (from, began) = (net.height(0)?, Instant::now());
+    let (from, writes, began) = (net.height(0)?, net.store_writes()?, Instant::now());
     let mut by_second = Vec::new();
     let mut last = from;
     while began.elapsed() < time {
@@ -148,6 +148,8 @@ fn empty(time: Duration) -> anyhow::Result<Value> {
     let seconds = began.elapsed().as_secs_f64();
     let after = net.uses()?;
     let epochs = last - from;
+    let (count, spent) = net.store_writes()?;
+    let (count, spent) = (count - writes.0, spent - writes.1);
     let cpu: Vec<u64> = cpu_ms(&before, &after).iter().map(|ms| ms * 1000 / epochs.max(1)).collect();
     by_second.sort_unstable();
     let value = json!({
@@ -155,6 +157,8 @@ fn empty(time: Duration) -> anyhow::Result<Value> {
         "slowest_and_fastest_second": [by_second.first(), by_second.last()],
         "interval_ms": drive::intervals(&net, from + 1, last)?,
         "cpu_us_per_epoch_and_node": cpu,
+        "synced_writes_per_epoch": count / epochs.max(1) as f64,
+        "ms_per_synced_write": spent * 1000.0 / count.max(1.0),
         "nodes_at_the_end": after,
     });
     net.stop();

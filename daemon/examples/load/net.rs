@@ -53,6 +53,15 @@ impl Net {
         Ok(self.api(i)?.status()?.height)
     }
 
+    /// Synced writes of node 0 since its start, and the seconds they took.
+    pub(crate) fn store_writes(&self) -> anyhow::Result<(f64, f64)> {
+        let text = self.api(0)?.get_text("/metrics")?;
+        let value =
+            |name: &str| -> Option<f64> { text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()) };
+        let count = value("tributary_store_write_seconds_count ").context("the count of writes")?;
+        Ok((count, value("tributary_store_write_seconds_sum ").context("the time of writes")?))
+    }
+
     pub(crate) fn until(&self, what: &str, look: impl Fn(&Self) -> anyhow::Result<bool>) -> anyhow::Result<()> {
         let deadline = Instant::now() + DEADLINE;
         while !look(self)? {

@@ -3,11 +3,14 @@
 //! Each command is a struct of arguments with a `run(self, &Context) -> anyhow::Result<()>`. It prints its one result
 //! through [`Context::out`]; an error goes up to [`main`], which prints it and picks the exit code.
 
+mod debug;
 pub mod demo;
 pub mod devnet;
 pub mod keys;
 pub mod node;
+mod objects;
 pub mod show;
+mod verify;
 
 use crate::client::Client;
 use crate::config::{Config, DEFAULT_API};
@@ -57,6 +60,41 @@ enum Command {
     /// Make, list, show and import account keys
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Create, list and show DataNets
+    #[command(name = "datanet", subcommand)]
+    DataNet(objects::DataNetCommand),
+    /// Offer documents to a DataNet
+    Contribute(objects::Contribute),
+    /// Publish, list and show versions of a DataNet's content
+    #[command(subcommand)]
+    Dataset(objects::DatasetCommand),
+    /// Admit a contribution to your curated DataNet
+    Approve(objects::Approve),
+    /// Turn a contribution to your curated DataNet down
+    Reject(objects::Reject),
+    /// Register, list and show models
+    #[command(subcommand)]
+    Model(objects::ModelCommand),
+    /// Submit, list and show receipts
+    #[command(subcommand)]
+    Receipt(objects::ReceiptCommand),
+    /// Show an answer with its passages by contributor, and the sums
+    Explain(show::ExplainCommand),
+    /// Show who earned what
+    Earnings(show::EarningsCommand),
+    /// Get the proof of a receipt's payouts
+    Proof(show::ProofCommand),
+    /// Check a proof offline
+    Verify(verify::Verify),
+    /// Pay somebody
+    Transfer(objects::Transfer),
+    /// Show the last epochs
+    Epochs(show::EpochsCommand),
+    /// Show the node's peers
+    Peers(show::PeersCommand),
+    /// Look into what a node did
+    #[command(subcommand)]
+    Debug(debug::Debug),
     /// Run a local network of several nodes
     #[command(subcommand)]
     Devnet(devnet::DevnetCommand),
@@ -72,6 +110,21 @@ impl Command {
             Self::Status(command) => command.run(context),
             Self::Stop(command) => command.run(context),
             Self::Keys(command) => command.run(context),
+            Self::DataNet(command) => command.run(context),
+            Self::Contribute(command) => command.run(context),
+            Self::Dataset(command) => command.run(context),
+            Self::Approve(command) => command.run(context),
+            Self::Reject(command) => command.run(context),
+            Self::Model(command) => command.run(context),
+            Self::Receipt(command) => command.run(context),
+            Self::Explain(command) => command.run(context),
+            Self::Earnings(command) => command.run(context),
+            Self::Proof(command) => command.run(context),
+            Self::Verify(command) => command.run(context),
+            Self::Transfer(command) => command.run(context),
+            Self::Epochs(command) => command.run(context),
+            Self::Peers(command) => command.run(context),
+            Self::Debug(command) => command.run(context),
             Self::Devnet(command) => command.run(context),
             Self::Demo(command) => command.run(context),
         }

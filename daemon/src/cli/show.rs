@@ -1,8 +1,22 @@
-//! Views for people.
+//! Views for people: DataNets, versions, models, receipts, answers, earnings, epochs, peers.
 
-use crate::api::types::Explained;
+use super::Context;
+use crate::actions::Remote;
+use crate::api::types::{
+    ContributorShown, DataNetShown, Earned, EarnedBy, Earnings, EpochShown, Explained, LineShown, ManifestShown,
+    ModelShown, PeerShown, ReceiptShown, SourceShown,
+};
 use crate::output::Paint;
+use anyhow::Context as _;
+use clap::Args;
+use protocol::ids::{DataNetId, ReceiptId};
+use protocol::objects::Drops;
+use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Access rights of a proof file: it is for everybody.
+const PROOF_MODE: u32 = 0o644;
 
 /// An answer with its paid passages marked by contributor, a legend, and the sums. The demo shows it too.
 pub fn paint_answer(explained: &Explained, paint: Paint) -> String {
@@ -44,4 +58,353 @@ pub fn paint_answer(explained: &Explained, paint: Paint) -> String {
         sums.treasury
     );
     text
+}
+
+/// Drops as credits, for people: `0.0125 cr`.
+pub(super) fn credits(drops: &str) -> String {
+    let Ok(drops) = drops.parse::<u128>() else { return drops.to_owned() };
+    let part = format!("{:09}", drops % Drops::CREDIT.0);
+    let part = part.trim_end_matches('0');
+    let point = if part.is_empty() { "" } else { "." };
+    format!("{}{point}{part} cr", drops / Drops::CREDIT.0)
+}
+
+/// The first digits of an id, enough for people to tell ids in a table apart.
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
+}
+
+fn remote(context: &Context) -> anyhow::Result<Remote> {
+    Ok(Remote::connect(context.client()?)?)
+}
+
+pub(super) fn datanets(context: &Context, remote: &Remote) -> anyhow::Result<()> {
+    let datanets = remote.datanets()?;
+    context.out.print(&datanets, |paint| {
+        let row = |datanet: &DataNetShown| {
+            let contributors = datanet.contributors.to_string();
+            let version = datanet.version.to_string();
+            vec![datanet.id.clone(), datanet.name.clone(), datanet.admission.clone(), version, contributors]
+        };
+        let rows: Vec<_> = datanets.iter().map(row).collect();
+        paint.table(&["DataNet", "name", "admission", "version", "contributors"], &rows)
+    })
+}
+
+pub(super) fn datanet(context: &Context, remote: &Remote, id: &DataNetId) -> anyhow::Result<()> {
+    let detail = remote.datanet(id)?;
+    context.out.print(&detail, |paint| {
+        let (datanet, counts) = (&detail.datanet, &detail.contributions);
+        let mut text = paint.fields(&[
+            ("DataNet", format!("{} {}", paint.bold(&datanet.name), datanet.id)),
+            ("owner", datanet.owner.clone()),
+            ("holds", datanet.description.clone()),
+            ("admission", format!("{}, accepts {}", datanet.admission, datanet.licences.join(", "))),
+            (
+                "contributions",
+                format!(
+                    "{} admitted ({} in no version yet), {} pending, {} rejected",
+                    counts.admitted, counts.unpublished, counts.pending, counts.rejected
+                ),
+            ),
+        ]);
+        let row = |one: &ContributorShown| vec![one.names.join(", "), one.bytes.to_string(), one.account.clone()];
+        let rows: Vec<_> = detail.contributors.iter().map(row).collect();
+        text += &format!(
+            "\n{}\n\n{}",
+            paint.table(&["contributor", "bytes", "account"], &rows),
+            versions(&detail.versions, paint)
+        );
+        text
+    })
+}
+
+fn versions(manifests: &[ManifestShown], paint: Paint) -> String {
+    let row = |manifest: &ManifestShown| {
+        vec![
+            manifest.version.to_string(),
+            manifest.state.clone(),
+            manifest.from.map(|from| from.to_string()).unwrap_or_default(),
+            manifest.documents.to_string(),
+            manifest.bytes.to_string(),
+            manifest.id.clone(),
+        ]
+    };
+    let rows: Vec<_> = manifests.iter().map(row).collect();
+    paint.table(&["version", "state", "from epoch", "documents", "bytes", "manifest"], &rows)
+}
+
+pub(super) fn manifests(context: &Context, manifests: &[ManifestShown]) -> anyhow::Result<()> {
+    context.out.print(&manifests, |paint| versions(manifests, paint))
+}
+
+pub(super) fn manifest(context: &Context, manifest: &ManifestShown) -> anyhow::Result<()> {
+    context.out.print(manifest, |paint| {
+        let from = manifest.from.map(|from| format!(" from epoch {from} on")).unwrap_or_default();
+        paint.fields(&[
+            ("manifest", paint.bold(&manifest.id)),
+            ("DataNet", format!("{} version {}", manifest.datanet, manifest.version)),
+            ("state", format!("{}{from}", manifest.state)),
+            ("holds", format!("{} documents, {} bytes", manifest.documents, manifest.bytes)),
+            ("adds", format!("{} contributions", manifest.added.len())),
+            ("attested", format!("by a power of {} of {}", manifest.attested_power, manifest.total_power)),
+            ("served by", manifest.host.clone()),
+        ])
+    })
+}
+
+pub(super) fn models(context: &Context, models: &[ModelShown]) -> anyhow::Result<()> {
+    context.out.print(&models, |paint| {
+        let row = |model: &ModelShown| {
+            let sources: Vec<&str> = model.lineage.iter().map(|source| source.name.as_str()).collect();
+            vec![model.id.clone(), model.name.clone(), credits(&model.price_out), sources.join(", ")]
+        };
+        let rows: Vec<_> = models.iter().map(row).collect();
+        paint.table(&["model", "name", "1000 tokens out", "made from"], &rows)
+    })
+}
+
+pub(super) fn model(context: &Context, model: &ModelShown) -> anyhow::Result<()> {
+    context.out.print(model, |paint| {
+        let source = |source: &SourceShown| format!("{} ({}, weight {})", source.name, source.manifest, source.weight);
+        let sources: Vec<String> = model.lineage.iter().map(source).collect();
+        paint.fields(&[
+            ("model", format!("{} {}", paint.bold(&model.name), model.id)),
+            ("builder", model.builder.clone()),
+            ("weights", model.weights.clone()),
+            ("made from", sources.join(", ")),
+            ("base", model.base.clone().unwrap_or_else(|| "none".to_owned())),
+            ("price", format!("{} in, {} out, per 1000 tokens", credits(&model.price_in), credits(&model.price_out))),
+        ])
+    })
+}
+
+pub(super) fn receipts(context: &Context, receipts: &[ReceiptShown]) -> anyhow::Result<()> {
+    context.out.print(&receipts, |paint| {
+        let row = |receipt: &ReceiptShown| {
+            let epoch = receipt.epoch.map(|epoch| epoch.to_string()).unwrap_or_default();
+            vec![receipt.id.clone(), epoch, receipt.state.clone(), credits(&receipt.fee), short(&receipt.model)]
+        };
+        let rows: Vec<_> = receipts.iter().map(row).collect();
+        paint.table(&["receipt", "epoch", "state", "fee", "model"], &rows)
+    })
+}
+
+pub(super) fn receipt(context: &Context, receipt: &ReceiptShown) -> anyhow::Result<()> {
+    context.out.print(receipt, |paint| {
+        let mut text = paint.fields(&[
+            ("receipt", paint.bold(&receipt.id)),
+            ("state", state_of(receipt)),
+            ("payer", receipt.payer.clone()),
+            ("server", receipt.server.clone()),
+            ("model", receipt.model.clone()),
+            ("tokens", format!("{} in, {} out", receipt.tokens_in, receipt.tokens_out)),
+            ("fee", format!("{} ({} drops)", credits(&receipt.fee), receipt.fee)),
+        ]);
+        if !receipt.lines.is_empty() {
+            let row = |line: &LineShown| {
+                let to =
+                    line.name.clone().or_else(|| line.account.clone()).unwrap_or_else(|| match line.role.as_str() {
+                        "base" => "its contributors, by bytes".to_owned(),
+                        _ => "the treasury".to_owned(),
+                    });
+                vec![line.role.clone(), line.drops.clone(), to, line.datanet_name.clone().unwrap_or_default()]
+            };
+            let rows: Vec<_> = receipt.lines.iter().map(row).collect();
+            text += &format!("\n{}", paint.table(&["for", "drops", "to", "DataNet"], &rows));
+        }
+        text
+    })
+}
+
+/// A receipt's state with its heights.
+fn state_of(receipt: &ReceiptShown) -> String {
+    let mut text = receipt.state.clone();
+    if let Some(epoch) = receipt.epoch {
+        text += &format!(", sealed in epoch {epoch}");
+    }
+    if let (Some(settled), Some(due)) = (receipt.settled_height, receipt.available_height) {
+        text += &format!(", settled in {settled}, available from {due}");
+    }
+    if let (Some(height), Some(reason)) = (receipt.refunded_height, &receipt.refund_reason) {
+        text += &format!(" in {height}: {reason}");
+    }
+    text
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainCommand {
+    /// The receipt
+    receipt: ReceiptId,
+}
+
+impl ExplainCommand {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let explained = remote(context)?.explain(&self.receipt)?;
+        context.out.print(&explained, |paint| {
+            let head = paint.fields(&[
+                ("receipt", paint.bold(&explained.receipt.id)),
+                ("model", explained.model_name.clone()),
+                ("state", state_of(&explained.receipt)),
+            ]);
+            format!("{head}\n{}", paint_answer(&explained, paint))
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EarningsCommand {
+    /// An address, or the name of a key; without it, everybody
+    account: Option<String>,
+}
+
+impl EarningsCommand {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let remote = remote(context)?;
+        match self.account {
+            Some(text) => {
+                let earned = remote.earned(&super::objects::account(context, &text)?)?;
+                context.out.print(&earned, |paint| earned_text(&earned, paint))
+            }
+            None => {
+                let earnings = remote.earnings()?;
+                context.out.print(&earnings, |paint| earnings_text(&earnings, paint))
+            }
+        }
+    }
+}
+
+fn earned_text(earned: &Earned, paint: Paint) -> String {
+    let roles: Vec<String> = earned.by_role.iter().map(|(role, drops)| format!("{role} {}", credits(drops))).collect();
+    let mut text = paint.fields(&[
+        ("account", paint.bold(&earned.account)),
+        ("credited as", earned.names.join(", ")),
+        ("earned", format!("{} ({} drops) from {} receipts", credits(&earned.earned), earned.earned, earned.receipts)),
+        ("pending", credits(&earned.pending)),
+        ("available", credits(&earned.available)),
+        ("for", roles.join(", ")),
+    ]);
+    for (what, parts) in [("DataNet", &earned.by_datanet), ("contribution", &earned.by_contribution)] {
+        if !parts.is_empty() {
+            let row = |part: &EarnedBy| vec![part.name.clone(), credits(&part.drops), part.id.clone()];
+            let rows: Vec<_> = parts.iter().map(row).collect();
+            text += &format!("\n{}\n", paint.table(&[what, "earned", "id"], &rows));
+        }
+    }
+    text
+}
+
+fn earnings_text(earnings: &Earnings, paint: Paint) -> String {
+    let row = |earned: &Earned| {
+        let name = if earned.names.is_empty() { "-".to_owned() } else { earned.names.join(", ") };
+        let roles: Vec<&str> = earned.by_role.keys().map(String::as_str).collect();
+        let sums = [&earned.earned, &earned.pending].map(|drops| credits(drops));
+        let [all, pending] = sums;
+        vec![name, all, pending, earned.receipts.to_string(), roles.join(", "), earned.account.clone()]
+    };
+    let rows: Vec<_> = earnings.accounts.iter().map(row).collect();
+    let table = paint.table(&["name", "earned", "of it pending", "receipts", "for", "account"], &rows);
+    let stopped = if earnings.truncated {
+        "\nThere are more receipts than one request counts: the sums are too low."
+    } else {
+        ""
+    };
+    format!(
+        "{table}\n\nThe treasury had {}. Counted at epoch {}.{stopped}",
+        credits(&earnings.treasury),
+        earnings.height
+    )
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProofCommand {
+    /// The receipt
+    receipt: ReceiptId,
+    /// The file to write, which must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Written {
+    file: String,
+    bytes: usize,
+}
+
+impl ProofCommand {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let spinner = context.out.spinner("waiting for the epoch that signs the proof's state");
+        let proof = remote(context).and_then(|remote| Ok(remote.proof(&self.receipt)?));
+        spinner.finish_and_clear();
+        let proof = proof?;
+        let written = crate::files::create_new(&self.out, &proof, PROOF_MODE);
+        written.with_context(|| format!("cannot write {}", self.out.display()))?;
+        let written = Written { file: self.out.display().to_string(), bytes: proof.len() };
+        context.out.print(&written, |_| {
+            let file = &written.file;
+            format!("{} bytes in {file}\ncheck it offline: tributary verify {file} --genesis FILE", written.bytes)
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EpochsCommand {
+    /// How many, up to 100
+    #[arg(long, default_value_t = 20)]
+    limit: u64,
+}
+
+impl EpochsCommand {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let epochs = remote(context)?.epochs(self.limit)?;
+        context.out.print(&epochs, |paint| {
+            let row = |epoch: &EpochShown| {
+                let objects: Vec<String> =
+                    epoch.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+                vec![
+                    epoch.height.to_string(),
+                    epoch.round.to_string(),
+                    format!("{}/{}", epoch.signed_power, epoch.total_power),
+                    epoch.settlements.to_string(),
+                    objects.join(", "),
+                    short(&epoch.block),
+                ]
+            };
+            let rows: Vec<_> = epochs.iter().map(row).collect();
+            paint.table(&["epoch", "round", "signed", "settlements", "objects", "block"], &rows)
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PeersCommand {}
+
+impl PeersCommand {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let peers = remote(context)?.peers()?;
+        context.out.print(&peers, |paint| {
+            let row = |peer: &PeerShown| {
+                vec![peer.peer.clone(), peer.score.to_string(), peer.strikes.to_string(), peer.addresses.join(", ")]
+            };
+            let rows: Vec<_> = peers.iter().map(row).collect();
+            if rows.is_empty() {
+                "no peers".to_owned()
+            } else {
+                paint.table(&["peer", "score", "strikes", "address"], &rows)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::credits;
+
+    #[test]
+    fn drops_are_shown_as_credits() {
+        for (drops, shown) in [("0", "0 cr"), ("1", "0.000000001 cr"), ("1500000000", "1.5 cr"), ("2000000000", "2 cr")]
+        {
+            assert_eq!(credits(drops), shown);
+        }
+    }
 }

@@ -307,6 +307,7 @@ impl Report {
             .map(|payout| vec![payout.datanet.clone(), payout.name.clone(), credits(payout.drops)])
             .collect();
         text += &paint.table(&["DataNet", "contributor", "credits"], &rows);
+        text.push('\n');
         let paid = &self.paid_drops;
         text += &format!("\n{}\n\n", paint.bold("Where the fees went"));
         let parts = [
@@ -321,6 +322,7 @@ impl Report {
         let rows: Vec<Vec<String>> =
             parts.iter().map(|(name, amount)| vec![(*name).to_owned(), credits(*amount)]).collect();
         text += &paint.table(&["for", "credits"], &rows);
+        text.push('\n');
         if let Some(explained) = &self.explained {
             text += &format!("\n{}\n\n", paint.bold("One answer, and whose words it has"));
             text += &paint_answer(explained, paint);

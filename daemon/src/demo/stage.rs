@@ -1,22 +1,16 @@
 //! The network and what is published on it.
 
-use crate::api::types::{Accepted, BlobTaken, ContributionShown, ManifestShown, ObjectShown};
-use crate::client::{Client, ClientError};
+use crate::actions::{NewContribution, NewDataNet, NewDocument, NewModel, Price, Remote};
+use crate::client::Client;
 use crate::config::DEFAULT_LOG_LEVEL;
 use crate::corpora::{Corpus, Document, fetch};
 use crate::devnet::{Devnet, Options};
 use crate::output::Output;
 use anyhow::{Context as _, bail};
-use libp2p::PeerId;
-use protocol::crypto::{SecretKey, content_root, document_hash};
-use protocol::envelope::seal;
-use protocol::genesis::{Genesis, Params};
-use protocol::ids::{ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
-use protocol::objects::{
-    Admission, Contribution, DataNet, DatasetManifest, Document as Part, Drops, LineageEntry, Method, ModelManifest,
-    Object, Origin, Permission, UsagePolicy,
-};
-use protocol::wire;
+use protocol::crypto::SecretKey;
+use protocol::genesis::Params;
+use protocol::ids::{ContributionId, DataNetId, Hash32, ManifestId};
+use protocol::objects::{Drops, LineageEntry, Origin};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr as _;
@@ -39,11 +33,6 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The wait between two looks.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// What 1000 tokens of prompt and of answer cost with the tour's models.
-pub const fn prices() -> (Drops, Drops) {
-    (Drops(Drops::CREDIT.0 / 2), Drops(Drops::CREDIT.0 * 2))
-}
-
 /// The digest of SmolLM2-135M's weights, which all of the tour's models are.
 fn smollm2() -> anyhow::Result<Hash32> {
     let mut files = fetch::SMOLLM2.files();
@@ -54,28 +43,21 @@ fn smollm2() -> anyhow::Result<Hash32> {
 
 /// What one corpus became.
 pub struct Published {
-    /// Its DataNet.
-    pub datanet: DataNetId,
     /// Its content.
     pub manifest: ManifestId,
-    /// The model made from it alone.
-    pub model: ModelId,
+    /// The model made from it alone, and what it costs.
+    pub model: Price,
 }
 
 /// The running network.
 pub struct Stage {
     /// Its processes.
     pub devnet: Devnet,
-    /// Its beginning.
-    pub genesis: Genesis,
-    genesis_hash: Hash32,
-    clients: Vec<Client>,
+    nodes: Vec<Remote>,
     /// The corpora's DataNets, by the corpus's short name.
     pub published: BTreeMap<&'static str, Published>,
     /// The model made from all corpora.
-    pub everything: Option<ModelId>,
-    /// Accounts' names, for reports.
-    pub names: BTreeMap<String, String>,
+    pub everything: Option<Price>,
 }
 
 /// An account's key name for an author: `Hamilton & Madison` is `hamilton-madison`, `Brontë` is `bronte`.
@@ -102,17 +84,10 @@ impl Stage {
         };
         let starting = out.spinner("starting four validators");
         let devnet = Devnet::create_with(dir, NODES, &options)?.start()?;
-        let genesis = devnet.genesis()?;
-        let clients = (0..NODES).map(|index| devnet.api(index)).collect::<Result<Vec<_>, _>>()?;
+        let connect = |index| anyhow::Ok(Remote::connect(devnet.api(index)?)?);
+        let nodes = (0..NODES).map(connect).collect::<Result<Vec<_>, _>>()?;
         starting.finish_with_message(format!("{NODES} validators are up in {}", devnet.dir().display()));
-        let mut names = BTreeMap::new();
-        for name in options.accounts.keys().cloned().chain((0..NODES).map(|index| devnet.name(index).to_owned())) {
-            let account = devnet.key(&name).secret_key().account();
-            names.insert(account.to_string(), name);
-        }
-        let genesis_hash = genesis.hash();
-        let published = BTreeMap::new();
-        Ok(Self { devnet, genesis, genesis_hash, clients, published, everything: None, names })
+        Ok(Self { devnet, nodes, published: BTreeMap::new(), everything: None })
     }
 
     /// The key of a person or node.
@@ -120,21 +95,19 @@ impl Stage {
         self.devnet.key(name).secret_key()
     }
 
+    /// A node.
+    pub fn node(&self, index: usize) -> &Remote {
+        &self.nodes[index]
+    }
+
     /// A node's API.
     pub fn client(&self, node: usize) -> &Client {
-        &self.clients[node]
+        self.nodes[node].client()
     }
 
     /// A node's API address.
     pub fn url(&self, node: usize) -> String {
         self.devnet.api_url(node)
-    }
-
-    /// Signs an object and gives it to a node.
-    pub fn submit(&self, node: usize, object: &Object, keys: &[&SecretKey]) -> anyhow::Result<ObjectId> {
-        let envelope = seal(object, keys, &self.genesis_hash)?;
-        let accepted: Accepted = self.client(node).post_bytes("/v1/objects", &wire::encode_envelope(&envelope))?;
-        Ok(ObjectId::from_str(&accepted.id)?)
     }
 
     /// Looks until something is the case.
@@ -155,104 +128,52 @@ impl Stage {
         }
     }
 
-    /// Waits until an object is in one of the states, on a node.
-    fn wait_for(&self, node: usize, id: ObjectId, states: &[&str]) -> anyhow::Result<ObjectShown> {
-        self.wait(&format!("{} of object {id}", states.join(" or ")), || {
-            let shown: ObjectShown = match self.client(node).get(&format!("/v1/objects/{id}")) {
-                // It is on its way to this node.
-                Err(ClientError::Refused { code, .. }) if code == "unknown" => return Ok(None),
-                other => other?,
-            };
-            if shown.state == "refused" || shown.state == "rejected" {
-                bail!("{id} was refused: {}", shown.message.unwrap_or_default());
-            }
-            Ok(states.contains(&shown.state.as_str()).then_some(shown))
-        })
-    }
-
     /// A DataNet for each corpus, a contribution for each author, a manifest, a model; then a model of all.
     pub fn publish(&mut self, corpora: &[Corpus], out: &Output) -> anyhow::Result<()> {
         let publishing = out.spinner("publishing");
-        let host = PeerId::from_str(&self.client(0).status()?.peer_id)?.to_bytes();
         for corpus in corpora {
             publishing.set_message(format!("publishing {}", corpus.title));
-            let published = self.publish_corpus(corpus, &host)?;
+            let published = self.publish_corpus(corpus)?;
             self.published.insert(corpus.name, published);
         }
         let lineage: Vec<ManifestId> = self.published.values().map(|published| published.manifest).collect();
         self.everything = Some(self.register_model("anthology-135m", &lineage)?);
-        publishing
-            .finish_with_message("three DataNets published, held and indexed by more than two thirds of the power");
+        let done = "DataNets published, held and indexed by more than two thirds of the power";
+        publishing.finish_with_message(format!("{} {done}", corpora.len()));
         Ok(())
     }
 
-    fn publish_corpus(&self, corpus: &Corpus, host: &[u8]) -> anyhow::Result<Published> {
-        let owner = self.key(OWNER);
-        let datanet = DataNet {
-            owner: owner.account(),
+    fn publish_corpus(&self, corpus: &Corpus) -> anyhow::Result<Published> {
+        let (owner, node) = (self.key(OWNER), self.node(0));
+        let new = NewDataNet {
             name: corpus.title.to_owned(),
             description: corpus.description.to_owned(),
-            admission: Admission::Open,
+            curated: false,
             licences: vec!["CC-PDDC".to_owned()],
             max_contribution_bytes: 16 * 1024 * 1024,
         };
-        let datanet: DataNetId = self.submit(0, &Object::DataNet(datanet), &[&owner])?.into();
-        self.wait_for(0, datanet.into(), &["included"])?;
+        let datanet = node.create_datanet(&owner, new)?;
+        node.wait_included("DataNet", datanet, PATIENCE)?;
         let mut contributions = Vec::new();
         for author in corpus.authors() {
-            let documents: Vec<&Document> =
-                corpus.documents.iter().filter(|document| document.author == author).collect();
-            contributions.push(self.contribute(datanet, corpus, author, &documents)?);
+            contributions.push(self.contribute(datanet, corpus, author)?);
         }
-        let mut added: Vec<(u64, ContributionId, Vec<Hash32>, u64)> = Vec::new();
-        for (id, hashes, bytes) in contributions {
-            self.wait_for(0, id.into(), &["admitted"])?;
-            let shown: ContributionShown = self.client(0).get(&format!("/v1/contributions/{id}"))?;
-            added.push((shown.order.context("an admitted contribution has a place")?, id, hashes, bytes));
+        for contribution in contributions {
+            node.wait_for("contribution", contribution, &["admitted"], PATIENCE, |_| ())?;
         }
-        // Earlier admitted, earlier in the manifest.
-        added.sort();
-        let hashes: Vec<Hash32> = added.iter().flat_map(|(_, _, hashes, _)| hashes.clone()).collect();
-        let manifest = DatasetManifest {
-            owner: owner.account(),
-            datanet,
-            version: 1,
-            parent: None,
-            added: added.iter().map(|(_, id, ..)| *id).collect(),
-            content_root: content_root(&Hash32::default(), &hashes),
-            documents: hashes.len() as u64,
-            bytes: added.iter().map(|(.., bytes)| bytes).sum(),
-            host: host.to_vec(),
-        };
-        let manifest: ManifestId = self.submit(0, &Object::DatasetManifest(manifest), &[&owner])?.into();
-        self.wait("attestation of a manifest", || {
-            let shown: Result<ManifestShown, _> = self.client(0).get(&format!("/v1/manifests/{manifest}"));
-            Ok(shown.ok().filter(|shown| shown.state == "active"))
-        })?;
+        let manifest = node.publish(&owner, &datanet, None)?;
+        node.wait_active(&manifest, PATIENCE, |_| ())?;
         let model = self.register_model(&format!("{}-135m", corpus.name), &[manifest])?;
-        Ok(Published { datanet, manifest, model })
+        Ok(Published { manifest, model })
     }
 
-    fn contribute(
-        &self,
-        datanet: DataNetId,
-        corpus: &Corpus,
-        author: &str,
-        documents: &[&Document],
-    ) -> anyhow::Result<(ContributionId, Vec<Hash32>, u64)> {
-        let key = self.key(&slug(author));
-        let mut parts = Vec::new();
-        for document in documents {
-            let taken: BlobTaken = self.client(0).post_bytes("/v1/blobs", document.text.as_bytes())?;
-            let hash = document_hash(document.text.as_bytes());
-            if taken.hash != hash.to_string() {
-                bail!("the node took {:?} under another hash", document.title);
-            }
-            parts.push(Part { title: document.title.clone(), hash, bytes: document.text.len() as u64 });
-        }
-        let (hashes, bytes) = (parts.iter().map(|part| part.hash).collect(), parts.iter().map(|part| part.bytes).sum());
-        let contribution = Contribution {
-            contributor: key.account(),
+    fn contribute(&self, datanet: DataNetId, corpus: &Corpus, author: &str) -> anyhow::Result<ContributionId> {
+        let own = corpus.documents.iter().filter(|document| document.author == author);
+        let document = |document: &Document| NewDocument {
+            title: document.title.clone(),
+            bytes: document.text.clone().into_bytes(),
+        };
+        let new = NewContribution {
             datanet,
             credit: author.to_owned(),
             title: format!("{}: {author}", corpus.title),
@@ -260,42 +181,38 @@ impl Stage {
             language: "en".to_owned(),
             licence: "CC-PDDC".to_owned(),
             origin: Origin::PublicDomain,
-            usage: UsagePolicy {
-                ai_training: Permission::Allowed,
-                ai_generative_training: Permission::Allowed,
-                ai_inference: Permission::Allowed,
-                data_mining: Permission::Allowed,
-            },
-            previous: None,
-            documents: parts,
+            documents: own.map(document).collect(),
         };
-        let id = self.submit(0, &Object::Contribution(contribution), &[&key])?;
-        Ok((id.into(), hashes, bytes))
+        Ok(self.node(0).contribute(&self.key(&slug(author)), new)?)
     }
 
-    fn register_model(&self, name: &str, lineage: &[ManifestId]) -> anyhow::Result<ModelId> {
-        let builder = self.key(BUILDER);
-        let model = ModelManifest {
-            builder: builder.account(),
-            name: name.to_owned(),
-            weights: smollm2()?,
-            base: None,
-            reserve_bp: 0,
-            lineage: lineage.iter().map(|manifest| LineageEntry { manifest: *manifest, weight: 1 }).collect(),
-            method: Method::Spans,
-            price_in: prices().0,
-            price_out: prices().1,
-        };
-        let object = Object::ModelManifest(model);
+    fn register_model(&self, name: &str, lineage: &[ManifestId]) -> anyhow::Result<Price> {
+        let (price_in, price_out) = (Drops(Drops::CREDIT.0 / 2), Drops(Drops::CREDIT.0 * 2));
+        let weights = smollm2()?;
         // A manifest counts from the epoch after its attestation on.
-        let id = self.wait("registration of a model", || match self.submit(0, &object, &[&builder]) {
-            Ok(id) => Ok(Some(id)),
-            Err(error) if error.to_string().contains("not active") => Ok(None),
-            Err(error) => Err(error),
+        let model = self.wait("registration of a model", || {
+            let new = NewModel {
+                name: name.to_owned(),
+                weights,
+                base: None,
+                reserve_bp: 0,
+                lineage: lineage.iter().map(|manifest| LineageEntry { manifest: *manifest, weight: 1 }).collect(),
+                price_in,
+                price_out,
+            };
+            match self.node(0).register_model(&self.key(BUILDER), new) {
+                Ok(id) => Ok(Some(id)),
+                Err(error) if error.code() == "state" => Ok(None),
+                Err(error) => Err(error.into()),
+            }
         })?;
-        for node in 0..NODES {
-            self.wait_for(node, id, &["included"])?;
+        for node in &self.nodes {
+            // A node that has not heard of it yet does not know it.
+            self.wait("the model on every node", || {
+                let known = node.model(&model);
+                Ok(known.is_ok().then_some(()))
+            })?;
         }
-        Ok(id.into())
+        Ok(Price { model, price_in, price_out })
     }
 }

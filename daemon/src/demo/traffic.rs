@@ -2,14 +2,13 @@
 
 use super::Tour;
 use super::stage::{CLIENTS, GATEWAYS, NODES, Stage, VICTIM};
+use crate::actions::NewReceipt;
 use crate::corpora::answers::{Answer, Kind, Maker};
 use crate::corpora::{Corpus, fetch};
 use crate::output::Output;
 use anyhow::Context as _;
 use attribution::model::{Generator, Options, Prompt};
-use protocol::crypto::prompt_commitment;
 use protocol::ids::ReceiptId;
-use protocol::objects::{Drops, ModelManifest, Object, Receipt};
 use std::path::Path;
 use std::time::Instant;
 
@@ -19,8 +18,6 @@ const SEED: u64 = 1787;
 const MODEL_TOKENS: usize = 160;
 /// Receipts sent between two epochs.
 const BURST: usize = 16;
-/// Epochs that a receipt may wait for a block.
-const EXPIRY: u64 = 1_000;
 
 /// A receipt that was acknowledged.
 pub struct Sent {
@@ -134,34 +131,22 @@ fn send_one(stage: &Stage, index: usize, answer: Answer) -> anyhow::Result<Sent>
     let through = GATEWAYS[index % GATEWAYS.len()];
     let client = CLIENTS[index % CLIENTS.len()];
     let (payer, server) = (stage.key(client), stage.key(stage.devnet.name(through)));
-    let model = match answer.corpora.as_slice() {
+    let price = match answer.corpora.as_slice() {
         [one] => stage.published.get(one).map(|published| published.model),
         _ => stage.everything,
     };
-    let model = model.context("an answer is about a corpus that was not published")?;
-    let words = |text: &str| text.split_whitespace().count() as u64;
-    let (tokens_in, tokens_out) = (words(&answer.prompt), words(&answer.text).max(1));
-    let salt = protocol::crypto::document_hash(format!("{SEED} {index}").as_bytes()).0;
-    let receipt = Receipt {
-        payer: payer.account(),
-        server: server.account(),
-        model,
-        prompt: prompt_commitment(&salt, &answer.prompt),
+    let price = price.context("an answer is about a corpus that was not published")?;
+    let node = stage.node(through);
+    let new = NewReceipt {
+        price,
+        prompt: answer.prompt.clone(),
         output: answer.text.clone(),
-        tokens_in,
-        tokens_out,
-        fee: fee(tokens_in, tokens_out)?,
-        expiry: stage.client(through).status()?.height + EXPIRY,
-        nonce: index as u64,
+        tokens_in: None,
+        tokens_out: None,
+        expiry: node.expiry()?,
     };
-    let id = stage.submit(through, &Object::Receipt(receipt), &[&payer, &server])?.into();
+    let id = node.submit_receipt(&payer, &server, new)?;
     Ok(Sent { id, answer, through, client })
-}
-
-/// What the tour's models charge.
-fn fee(tokens_in: u64, tokens_out: u64) -> anyhow::Result<Drops> {
-    let (price_in, price_out) = super::stage::prices();
-    ModelManifest::price(price_in, price_out, tokens_in, tokens_out).context("the fee cannot be counted")
 }
 
 /// Of how many answers each kind there are.

@@ -15,7 +15,7 @@ use protocol::ids::{ContributionId, DataNetId, ManifestId, ObjectId, ReceiptId};
 use protocol::ledger::keys;
 use protocol::ledger::records::{Admission, AdmissionRecord};
 use protocol::node::Input;
-use protocol::objects::{Contribution, DatasetManifest, Document, Object, Receipt};
+use protocol::objects::{Contribution, DatasetManifest, Document, Object};
 use protocol::slice::{self, Grain};
 use protocol::wire::{self, Request, Response};
 use std::collections::BTreeMap;
@@ -275,11 +275,10 @@ impl Shared {
             self.index(id).ok_or(ContentError::Missing { what: "index of manifest", id: (*id).into() })
         };
         let indices = job.manifests.iter().map(index).collect::<Result<Vec<_>, _>>()?;
+        let mut answers = self.answers(job.epoch)?;
         let mut all = Vec::with_capacity(job.receipts.len());
         for id in job.receipts {
-            let Object::Receipt(Receipt { output, .. }) = self.object("receipt", id.into())? else {
-                return Err(ContentError::Missing { what: "receipt", id: id.into() });
-            };
+            let output = answers.remove(&id).ok_or(ContentError::Missing { what: "receipt", id: id.into() })?;
             let answer = Answer::new(&output).map_err(|error| ContentError::Other(error.to_string()))?;
             let mut found = Partial::empty(&answer);
             for index in &indices {
@@ -289,5 +288,19 @@ impl Shared {
             all.push((id, found.into_evidence(job.datanet)));
         }
         Ok(all)
+    }
+
+    /// The answers of all receipts that an epoch sealed. One reading of its block serves them all: looked up one by
+    /// one, each would have the whole block decoded again.
+    fn answers(&self, epoch: u64) -> Result<BTreeMap<ReceiptId, String>, ContentError> {
+        let Some((block, _)) = self.store.block(epoch)? else { return Ok(BTreeMap::new()) };
+        let mut answers = BTreeMap::new();
+        for envelope in block.body.envelopes {
+            let object = Verified::from_disk(envelope).map_err(|error| ContentError::Other(error.to_string()))?;
+            if let Object::Receipt(receipt) = object.object() {
+                answers.insert(object.id().into(), receipt.output.clone());
+            }
+        }
+        Ok(answers)
     }
 }

@@ -21,6 +21,11 @@ const CHECKS_AT_ONCE: usize = 8;
 /// Requests that are answered from disk at once.
 const ANSWERS_AT_ONCE: usize = 8;
 
+/// Gossiped objects that wait for a check; more are ignored, and come again with the blocks that hold them.
+const OBJECT_QUEUE: usize = 8192;
+/// Requests that wait for an answer; more are told that this node is busy.
+const REQUEST_QUEUE: usize = 256;
+
 /// Everything that peers' messages touch.
 #[derive(Clone)]
 pub struct Ingest {
@@ -40,32 +45,61 @@ pub struct Ingest {
 
 impl Ingest {
     /// Serves events until the network stops.
+    ///
+    /// Consensus messages go straight to the core; objects and requests wait in queues of their own, so that a flood of
+    /// them never stands before a vote.
     pub async fn run(self, mut events: mpsc::Receiver<NetworkEvent>) {
-        let (checks, answers) = (Arc::new(Semaphore::new(CHECKS_AT_ONCE)), Arc::new(Semaphore::new(ANSWERS_AT_ONCE)));
+        let (objects, waiting_objects) = mpsc::channel(OBJECT_QUEUE);
+        let (requests, waiting_requests) = mpsc::channel(REQUEST_QUEUE);
+        tokio::spawn(self.clone().check_objects(waiting_objects));
+        tokio::spawn(self.clone().answer_requests(waiting_requests));
         while let Some(event) = events.recv().await {
             match event {
                 NetworkEvent::Gossip { topic: Topic::Consensus, source, data, id } => self.consensus(source, &data, id),
                 NetworkEvent::Gossip { topic, data, id, .. } => {
-                    // A semaphore that is never closed always gives a permit; waiting for it slows the source.
-                    let Ok(permit) = checks.clone().acquire_owned().await else { break };
-                    let ingest = self.clone();
-                    tokio::task::spawn_blocking(move || {
-                        ingest.object(topic, &data, id);
-                        drop(permit);
-                    });
+                    if let Err(full) = objects.try_send((topic, data, id)) {
+                        let (_, _, id) = full.into_inner();
+                        metrics::refused("gossip", "busy");
+                        self.network.validate(id, Verdict::Ignore("busy"));
+                    }
                 }
                 NetworkEvent::Request { peer, protocol, data, reply } => {
-                    let Ok(permit) = answers.clone().acquire_owned().await else { break };
-                    let ingest = self.clone();
-                    tokio::task::spawn_blocking(move || {
-                        ingest.answer(peer, protocol, &data, reply);
-                        drop(permit);
-                    });
+                    if let Err(full) = requests.try_send((peer, protocol, data, reply)) {
+                        let (.., reply) = full.into_inner();
+                        metrics::refused("request", "busy");
+                        // Whoever asked may have gone.
+                        let _ = reply.refuse(crate::network::Refusal::Busy);
+                    }
                 }
                 NetworkEvent::PeerConnected { peer } => self.greet(peer),
                 NetworkEvent::PeerDisconnected { peer } => tracing::info!(%peer, "peer left"),
                 NetworkEvent::Listening { addr } => tracing::info!(%addr, "listening"),
             }
+        }
+    }
+
+    async fn check_objects(self, mut waiting: mpsc::Receiver<(Topic, Vec<u8>, GossipId)>) {
+        let checks = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
+        while let Some((topic, data, id)) = waiting.recv().await {
+            // A semaphore that is never closed always gives a permit.
+            let Ok(permit) = checks.clone().acquire_owned().await else { break };
+            let ingest = self.clone();
+            tokio::task::spawn_blocking(move || {
+                ingest.object(topic, &data, id);
+                drop(permit);
+            });
+        }
+    }
+
+    async fn answer_requests(self, mut waiting: mpsc::Receiver<(PeerId, Protocol, Vec<u8>, ReplyHandle)>) {
+        let answers = Arc::new(Semaphore::new(ANSWERS_AT_ONCE));
+        while let Some((peer, protocol, data, reply)) = waiting.recv().await {
+            let Ok(permit) = answers.clone().acquire_owned().await else { break };
+            let ingest = self.clone();
+            tokio::task::spawn_blocking(move || {
+                ingest.answer(peer, protocol, &data, reply);
+                drop(permit);
+            });
         }
     }
 

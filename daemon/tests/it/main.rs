@@ -1,5 +1,6 @@
 //! The daemon's integration tests: one binary, a module for each story.
 
+mod api;
 mod arrows;
 mod cli_node;
 mod config;

@@ -39,8 +39,13 @@ const MAX_CHECKED: usize = 16 * 1024;
 /// What the host asks of the node, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Out {
-    /// Log this entry of the current height.
-    Wal(Vec<u8>),
+    /// Log this entry of this height.
+    Wal {
+        /// The height.
+        height: u64,
+        /// The entry.
+        entry: Vec<u8>,
+    },
     /// Keep this last-sign record.
     Sign(Vec<u8>),
     /// Gossip a message.
@@ -407,7 +412,8 @@ impl Io {
             Effect::WalAppend(height, input, r) => {
                 if !self.replaying && height.0 == self.height {
                     let entry = WalEntry::of(&input, |id| self.blocks.get(id).cloned());
-                    self.out.extend(entry.map(|entry| Out::Wal(canonical(&entry))));
+                    let logged = |entry| Out::Wal { height: height.0, entry: canonical(&entry) };
+                    self.out.extend(entry.map(logged));
                 }
                 r.resume_with(())
             }

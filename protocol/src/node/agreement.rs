@@ -252,8 +252,10 @@ impl Node {
 
     fn on_out(&mut self, now_ms: u64, out: Out) {
         match out {
-            Out::Wal(entry) => {
-                let (height, index) = (self.host.height(), self.log_index);
+            // What was asked for before a decision in the same breath is of no use after it.
+            Out::Wal { height, .. } if height <= self.head.height => {}
+            Out::Wal { height, entry } => {
+                let index = self.log_index;
                 self.log_index = self.log_index.saturating_add(1);
                 self.persist(Write::Wal { height, index, entry });
             }

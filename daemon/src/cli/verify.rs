@@ -1,0 +1,107 @@
+//! `tributary verify`: checks a proof without any network or database.
+
+use super::Context;
+use crate::genesis_file;
+use crate::output::{Failure, Paint};
+use anyhow::Context as _;
+use protocol::proof::{MAX_PROOF_BYTES, Proved, verify};
+use serde_json::{Value, json};
+use std::io::Read as _;
+use std::path::PathBuf;
+
+/// Arguments of `tributary verify`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    /// The proof file
+    proof: PathBuf,
+    /// The genesis of the network that it is of
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+}
+
+impl Verify {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let genesis = genesis_file::read(&self.genesis)?;
+        let file = std::fs::File::open(&self.proof);
+        let file = file.with_context(|| format!("the proof {} cannot be opened", self.proof.display()))?;
+        let mut bytes = Vec::new();
+        // One byte more than a proof may have, to see that there is more.
+        file.take(MAX_PROOF_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        let proved = verify(&bytes, &genesis).map_err(|error| {
+            Failure::new(error.as_str(), error.to_string()).hint("do not believe it: ask another node for a proof")
+        })?;
+        context.out.print(&as_json(&proved), |paint| as_text(&proved, paint))
+    }
+}
+
+fn passage(proved: &Proved, index: usize) -> &str {
+    let passage = &proved.settlement.spans[index];
+    proved.receipt.output.get(passage.start as usize..passage.end as usize).unwrap_or_default()
+}
+
+fn as_json(proved: &Proved) -> Value {
+    let lines = proved.settlement.lines.iter().map(|line| {
+        json!({
+            "role": line.role.as_str(),
+            "account": line.account.map(|account| account.to_string()),
+            "contribution": line.contribution.map(|id| id.to_string()),
+            "drops": line.amount.to_string(),
+        })
+    });
+    let passages = proved.settlement.spans.iter().enumerate().map(|(index, span)| {
+        let contribution = proved.contributions.get(&span.contribution);
+        json!({
+            "text": passage(proved, index),
+            "contribution": span.contribution.to_string(),
+            "credit": contribution.map(|contribution| contribution.credit.clone()),
+            "document": contribution
+                .and_then(|contribution| contribution.documents.get(span.document as usize))
+                .map(|document| document.title.clone()),
+            "offset": span.offset,
+        })
+    });
+    json!({
+        "valid": true,
+        "receipt": proved.id.to_string(),
+        "fee_drops": proved.receipt.fee.to_string(),
+        "height": proved.height,
+        "settled_height": proved.settlement.height,
+        "signed_power": proved.power.0,
+        "total_power": proved.power.1,
+        "lines": lines.collect::<Vec<_>>(),
+        "passages": passages.collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(proved: &Proved, paint: Paint) -> String {
+    let (signed, all) = proved.power;
+    let mut text = format!("{}\n", paint.good("The proof holds."));
+    text += &paint.fields(&[
+        ("receipt", proved.id.to_string()),
+        ("fee", format!("{} drops, divided in epoch {}", proved.receipt.fee, proved.settlement.height)),
+        ("agreed", format!("in the ledger of epoch {}, signed by {signed} of {all} power", proved.height)),
+        (
+            "answer",
+            format!("{} of {} words are paid for", proved.settlement.covered_words, proved.settlement.total_words),
+        ),
+    ]);
+    for (index, span) in proved.settlement.spans.iter().enumerate() {
+        let contribution = proved.contributions.get(&span.contribution);
+        let credit = contribution.map_or("", |contribution| contribution.credit.as_str());
+        text += &format!("\n  {} {}", paint.bold(credit), paint.dim(format!("wrote, at byte {}:", span.offset)));
+        text += &format!("\n    {}", passage(proved, index).replace('\n', "\n    "));
+    }
+    text += "\n\n";
+    let rows: Vec<Vec<String>> = proved
+        .settlement
+        .lines
+        .iter()
+        .map(|line| {
+            let credit =
+                line.contribution.and_then(|id| proved.contributions.get(&id)).map(|found| found.credit.clone());
+            let account = line.account.map(|account| account.to_string()).unwrap_or_default();
+            vec![line.role.as_str().to_owned(), line.amount.to_string(), credit.unwrap_or_default(), account]
+        })
+        .collect();
+    text + &paint.table(&["for", "drops", "credit", "account"], &rows)
+}
