@@ -36,7 +36,7 @@ pub enum ActionError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A document was not taken.
-    #[error("document {title:?} is not taken: {source}")]
+    #[error("document {title:?} is not taken")]
     Document {
         /// Its title.
         title: String,

@@ -202,6 +202,6 @@ pub(crate) fn intervals(net: &Net, from: u64, to: u64) -> anyhow::Result<Value> 
 
 /// Median and tail of sorted values.
 fn spread(sorted: &[u64]) -> Value {
-    let at = |part: f64| sorted.get(((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1)));
-    json!({ "count": sorted.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": sorted.last() })
+    let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)));
+    json!({ "count": sorted.len(), "p50": at(50), "p90": at(90), "p99": at(99), "max": sorted.last() })
 }

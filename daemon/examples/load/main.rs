@@ -101,18 +101,22 @@ fn load_average() -> Value {
     json!(text.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
+fn per_second(count: usize, took: Duration) -> u128 {
+    count as u128 * 1_000_000 / took.as_micros().max(1)
+}
+
 /// How many signatures one thread checks in a second, one by one, and how many whole receipts.
 fn verify() -> Value {
     const ROUNDS: usize = 5;
     let receipts = People::strangers().receipts(2_000);
     let genesis = people::NOBODY;
-    let rate = |count: usize, check: &dyn Fn()| -> Vec<u64> {
+    let rate = |count: usize, check: &dyn Fn()| -> Vec<u128> {
         let round = || {
             let began = Instant::now();
             check();
-            (count as f64 / began.elapsed().as_secs_f64()) as u64
+            per_second(count, began.elapsed())
         };
-        let mut rates: Vec<u64> = (0..ROUNDS).map(|_| round()).collect();
+        let mut rates: Vec<u128> = (0..ROUNDS).map(|_| round()).collect();
         rates.sort_unstable();
         rates
     };
@@ -182,10 +186,10 @@ fn pool() -> anyhow::Result<Value> {
         let before = net.uses()?;
         let began = Instant::now();
         drive::bring(&net, 0, CONNECTIONS, &receipts)?;
-        let seconds = began.elapsed().as_secs_f64();
+        let took = began.elapsed();
         let cpu = cpu_ms(&before, &net.uses()?)[0];
         bursts.push(json!({
-            "receipts_per_second": (BURST as f64 / seconds) as u64,
+            "receipts_per_second": per_second(BURST, took),
             "receipts_per_second_of_node_cpu": BURST as u64 * 1000 / cpu.max(1),
             "epochs_meanwhile": net.height(0)? - height - 1,
         }));

@@ -21,6 +21,7 @@ use protocol::objects::Envelope;
 use protocol::refusal::Refusal;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::PoisonError;
+use std::time::Duration;
 use storage::Place;
 
 /// Objects dropped from the pool whose reasons are remembered; the oldest are forgotten first.
@@ -29,6 +30,9 @@ const MAX_DROPPED: usize = 10_000;
 const MAX_SUBMISSION_BYTES: usize = 2 * MAX_ENVELOPE_BYTES + 4096;
 /// Bytes of a body that is too large which are read and thrown away, so that its sender gets to read the answer.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long the notice of a dropped object may be on its way here after the object left the disk.
+const NOTICE_WITHIN: Duration = Duration::from_millis(100);
 
 /// What was dropped from the pool, and why.
 #[derive(Debug, Default)]
@@ -208,10 +212,22 @@ pub(super) fn envelope_json(envelope: &Envelope) -> EnvelopeJson {
 ))]
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<ObjectShown>, ApiError> {
     let id: ObjectId = parse(&id)?;
-    // Looked up first: an object that is dropped and submitted again is in the pool.
-    let dropped = api.dropped.lock().unwrap_or_else(PoisonError::into_inner).get(&id);
-    let work = move |view: &View<'_>| match (view.0.object(&id)?, dropped) {
-        (Some(found), _) => {
+    if let Some(shown) = stored(&api, id).await? {
+        return Ok(Json(shown));
+    }
+    for wait in [Duration::ZERO, NOTICE_WITHIN] {
+        tokio::time::sleep(wait).await;
+        if let Some(refusal) = api.dropped.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Ok(Json(refused(id, &refusal)));
+        }
+    }
+    Err(ApiError::unknown("object", &id.to_string()))
+}
+
+/// An object that waits or is in a block.
+async fn stored(api: &Api, id: ObjectId) -> Result<Option<ObjectShown>, ApiError> {
+    let work = move |view: &View<'_>| match view.0.object(&id)? {
+        Some(found) => {
             let mut shown = ObjectShown {
                 id: id.to_string(),
                 kind: Some(found.envelope.kind.as_str().to_owned()),
@@ -226,21 +242,25 @@ pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Resu
                 (shown.height, shown.index) = (Some(height), Some(index));
                 fill_state(view, id, found.envelope.kind, &mut shown)?;
             }
-            Ok(shown)
+            Ok(Some(shown))
         }
-        (None, Some(refusal)) => Ok(ObjectShown {
-            id: id.to_string(),
-            kind: None,
-            state: "refused".to_owned(),
-            code: Some(refusal.as_str().to_owned()),
-            message: Some(refusal.to_string()),
-            height: None,
-            index: None,
-            envelope: None,
-        }),
-        (None, None) => Err(ApiError::unknown("object", &id.to_string())),
+        None => Ok(None),
     };
-    read(&api.services, work).await.map(Json)
+    read(&api.services, work).await
+}
+
+/// An object that was dropped from the pool.
+fn refused(id: ObjectId, refusal: &Refusal) -> ObjectShown {
+    ObjectShown {
+        id: id.to_string(),
+        kind: None,
+        state: "refused".to_owned(),
+        code: Some(refusal.as_str().to_owned()),
+        message: Some(refusal.to_string()),
+        height: None,
+        index: None,
+        envelope: None,
+    }
 }
 
 /// What became of an object that is in a block.

@@ -34,11 +34,11 @@ pub fn paint_answer(explained: &Explained, paint: Paint) -> String {
     text += "\n\n";
     for (n, share) in explained.contributions.iter().enumerate() {
         let line = format!(
-            "[{}] {} ({}): {} passages, {} bits, {} drops",
+            "[{}] {} ({}): {}, {} bits, {} drops",
             n + 1,
             share.credit,
             share.datanet_name,
-            share.spans,
+            if share.spans == 1 { "1 passage".to_owned() } else { format!("{} passages", share.spans) },
             share.bits,
             share.drops
         );

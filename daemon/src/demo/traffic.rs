@@ -1,8 +1,9 @@
 //! Answers, and the receipts for them. In the middle a node is killed and started again.
 
 use super::Tour;
-use super::stage::{CLIENTS, GATEWAYS, NODES, Stage, VICTIM};
+use super::stage::{CLIENTS, GATEWAYS, LOOK_AGAIN, NODES, PATIENCE, Stage, VICTIM};
 use crate::actions::NewReceipt;
+use crate::client::Client;
 use crate::corpora::answers::{Answer, Kind, Maker};
 use crate::corpora::{Corpus, fetch};
 use crate::output::Output;
@@ -10,7 +11,7 @@ use anyhow::Context as _;
 use attribution::model::{Generator, Options, Prompt};
 use protocol::ids::ReceiptId;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Any number: the same one makes the same answers.
 const SEED: u64 = 1787;
@@ -86,7 +87,7 @@ pub fn send(stage: &mut Stage, answers: Vec<Answer>, out: &Output) -> anyhow::Re
     let (kill_at, restart_at) = (total / 3, total * 2 / 3);
     let sending = out.spinner("sending receipts");
     let mut traffic = Traffic { sent: Vec::new(), recovered: false, recovery_ms: 0, missed_epochs: 0 };
-    let mut restarted: Option<(Instant, u64)> = None;
+    let mut recovery = None;
     let mut killed_height = 0;
     for (index, answer) in answers.into_iter().enumerate() {
         if index == kill_at {
@@ -94,9 +95,13 @@ pub fn send(stage: &mut Stage, answers: Vec<Answer>, out: &Output) -> anyhow::Re
             stage.devnet.kill9(VICTIM);
         }
         if index == restart_at {
-            let height = stage.client(GATEWAYS[0]).status()?.height;
-            restarted = Some((Instant::now(), height));
+            let goal = stage.client(GATEWAYS[0]).status()?.height;
+            traffic.missed_epochs = goal.saturating_sub(killed_height);
+            let began = Instant::now();
             stage.devnet.restart(VICTIM)?;
+            // Watched beside the traffic, which goes on.
+            let client = stage.client(VICTIM).clone();
+            recovery = Some(std::thread::spawn(move || catch_up(&client, goal, began)));
         }
         let sent = send_one(stage, index, answer)?;
         traffic.sent.push(sent);
@@ -105,19 +110,26 @@ pub fn send(stage: &mut Stage, answers: Vec<Answer>, out: &Output) -> anyhow::Re
             next_epoch(stage)?;
         }
     }
-    let (since, goal) = restarted.context("the killed node was never started again")?;
-    traffic.missed_epochs = goal.saturating_sub(killed_height);
-    stage.wait("the killed node's catching up", || {
-        let caught_up = stage.client(VICTIM).status().is_ok_and(|status| status.height >= goal);
-        Ok(caught_up.then_some(()))
-    })?;
-    traffic.recovered = true;
-    traffic.recovery_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let recovery = recovery.context("the killed node was never started again")?.join();
+    let recovery = recovery.ok().flatten();
+    traffic.recovered = recovery.is_some();
+    traffic.recovery_ms = recovery.map_or(0, |took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     sending.finish_with_message(format!(
         "{total} receipts acknowledged; node {VICTIM} was killed, missed {} epochs and is back",
         traffic.missed_epochs
     ));
     Ok(traffic)
+}
+
+/// How long a started node takes to reach a height; none when it takes longer than anything may.
+fn catch_up(client: &Client, goal: u64, began: Instant) -> Option<Duration> {
+    while began.elapsed() < PATIENCE {
+        if client.status().is_ok_and(|status| status.height >= goal) {
+            return Some(began.elapsed());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    None
 }
 
 /// Waits for the next epoch.

@@ -2,8 +2,10 @@
 //!
 //! - every bad input is refused with its word, its status and a sentence, and counted;
 //! - the whole path from a document to a payout holds, adds up, and can be proved offline;
+//! - the commands say the same, to people and to programs;
 //! - `docs/openapi.json` is what the node answers.
 
+mod commands;
 mod node;
 mod path;
 mod refusals;

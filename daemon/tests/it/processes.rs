@@ -4,6 +4,8 @@
 //! What is random comes from one seed, which each test prints; `TRIBUTARY_TEST_SEED` runs that seed again. Nothing here
 //! waits for time to pass: every wait is for a condition, with a deadline far beyond what it takes.
 
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
 use super::cli_node::{PROGRAM, error, folder};
 use daemon::client::{Client, ClientError};
 use daemon::devnet::{Devnet, Options};
@@ -64,7 +66,7 @@ impl Random {
     }
 
     fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        usize::try_from(self.next() % end as u64).unwrap()
     }
 }
 
@@ -228,7 +230,7 @@ fn nothing_acknowledged_is_lost_when_nodes_are_killed() {
     let shown: Vec<Value> = keys.iter().map(|key| account(&clients[0], key.account())).collect();
     let left: u128 = shown.iter().map(|shown| drops(&shown["available"])).sum();
     let operations: u64 = shown.iter().map(|shown| shown["nonce"].as_u64().unwrap()).sum();
-    assert!(operations as usize >= promised.len());
+    assert!(operations >= promised.len() as u64);
     let fortune = Drops::CREDIT.0 * 1_000_000;
     assert_eq!(left + u128::from(operations) * net.object_fee.0, 4 * fortune);
     assert!(net.devnet.stop_all().iter().all(|(_, how)| *how == Ended::Gracefully));

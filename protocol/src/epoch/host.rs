@@ -94,14 +94,15 @@ pub(crate) struct Host {
     io: Io,
 }
 
-/// How long each step of agreement may take.
+/// How long each step of agreement may take in its first round, and how much longer in each later one. The first rounds
+/// are short, because every turn of a proposer that is down costs one; the later ones suit any network.
 fn timeouts() -> LinearTimeouts {
     LinearTimeouts {
-        propose: Duration::from_millis(2_000),
+        propose: Duration::from_millis(1_000),
         propose_delta: Duration::from_millis(500),
-        prevote: Duration::from_millis(800),
+        prevote: Duration::from_millis(400),
         prevote_delta: Duration::from_millis(400),
-        precommit: Duration::from_millis(800),
+        precommit: Duration::from_millis(400),
         precommit_delta: Duration::from_millis(400),
         rebroadcast: Duration::from_millis(2_500),
         max_timeout: Duration::from_millis(30_000),

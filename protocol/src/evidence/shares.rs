@@ -5,7 +5,9 @@
 //! - With N all words of the lineage's DataNets and c(w) the count of word w in them, a span's **weight** is
 //!   Σ log2(N / c(w)) over its words, minus log2(N): its information beyond the chance that it stands *somewhere* in N
 //!   places. Logarithms are [`log2_q16`]; a count of 0 counts as 1.
-//! - A span without positive weight earns nothing.
+//! - A span that weighs less than [`MIN_SPAN_BITS`] earns nothing: among words that really depend on each other, phrases
+//!   of a few common words come up everywhere, and whoever used one first did not make the answer possible. At this
+//!   threshold, words drawn at random would give one such span in 2^16 answers for each place where a span can start.
 //! - **Each word is paid once**: of the sets of spans that share no word, the heaviest is paid. Of two equally heavy
 //!   sets it is the one that takes the earlier-starting span where they first differ.
 //! - Amounts are divided by **largest remainder**; equal remainders go to the lower index. The sum is always exact.
@@ -16,6 +18,9 @@ use super::{Answer, Evidence, Span, log2_q16, maximal};
 use crate::ids::ContributionId;
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// The least weight of a span that is paid, in bits.
+pub const MIN_SPAN_BITS: u64 = 16;
 
 /// The whole, in basis points.
 pub const BASIS_POINTS: u32 = 10_000;
@@ -106,10 +111,10 @@ impl Weigher {
         Self { chance, before }
     }
 
-    /// The weight of a run of words, if it is positive.
+    /// The weight of a run of words, if it is enough to be paid.
     fn bits_q16(&self, words: &Range<usize>) -> Option<u64> {
         let information = self.before[words.end] - self.before[words.start];
-        information.checked_sub(self.chance).filter(|bits| *bits > 0)
+        information.checked_sub(self.chance).filter(|bits| *bits >= MIN_SPAN_BITS << 16)
     }
 }
 

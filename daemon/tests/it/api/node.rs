@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-const NETWORK: &str = "apitest";
+pub(super) const NETWORK: &str = "apitest";
 
 pub(super) struct TestNode {
     pub(super) remote: Remote,

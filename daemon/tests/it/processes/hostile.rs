@@ -88,33 +88,33 @@ struct Crime {
 }
 
 /// Refused gossip costs 20 of the 100 strikes that a peer has.
-const PAYLOADS: u64 = 6;
+const PAYLOADS: u8 = 6;
 /// Messages of several epochs.
 const LATER: usize = 50;
 
 fn crimes(net: &Net, vote: &ConsensusMessage, random: &mut Random) -> Vec<Crime> {
     let (erin, bob) = (net.key("erin"), net.key("bob").account());
     let encode = |envelope: &Envelope| wire::encode_envelope(envelope);
-    let each = |make: &mut dyn FnMut(u64) -> (Topic, Vec<u8>)| (0..PAYLOADS).map(make).collect::<Vec<_>>();
+    let each = |make: &mut dyn FnMut(u8) -> (Topic, Vec<u8>)| (0..PAYLOADS).map(make).collect::<Vec<_>>();
     let garbage = |random: &mut Random| -> Vec<u8> { (0..32).flat_map(|_| random.next().to_be_bytes()).collect() };
 
     let everywhere = |random: &mut Random| {
         let objects = Topic::ALL.into_iter().filter(|topic| *topic != Topic::Consensus).cycle();
-        objects.take(PAYLOADS as usize).map(|topic| (topic, garbage(random))).collect::<Vec<_>>()
+        objects.take(PAYLOADS.into()).map(|topic| (topic, garbage(random))).collect::<Vec<_>>()
     };
     let forged = each(&mut |nonce| {
-        let mut envelope = net.transfer(&erin, nonce, bob, 1_000_000);
+        let mut envelope = net.transfer(&erin, nonce.into(), bob, 1_000_000);
         envelope.signatures[0].1.0[random.below(32)] ^= 1;
         (Topic::Operation, encode(&envelope))
     });
     let foreign = each(&mut |nonce| {
         let other = Hash32([7; 32]);
-        (Topic::Operation, encode(&transfer(&erin, nonce, bob, 1, net.object_fee, &other)))
+        (Topic::Operation, encode(&transfer(&erin, nonce.into(), bob, 1, net.object_fee, &other)))
     });
-    let misplaced = each(&mut |nonce| (Topic::Receipt, encode(&net.transfer(&erin, nonce, bob, 2))));
-    let oversize = each(&mut |n| (Topic::Receipt, vec![n as u8; MAX_ENVELOPE_BYTES + 1]));
+    let misplaced = each(&mut |nonce| (Topic::Receipt, encode(&net.transfer(&erin, nonce.into(), bob, 2))));
+    let oversize = each(&mut |n| (Topic::Receipt, vec![n; MAX_ENVELOPE_BYTES + 1]));
     let unknown_field = each(&mut |nonce| {
-        let mut bytes = encode(&net.transfer(&erin, nonce, bob, 3));
+        let mut bytes = encode(&net.transfer(&erin, nonce.into(), bob, 3));
         bytes.extend([0x7a, 1, 0]);
         (Topic::Operation, bytes)
     });
@@ -123,8 +123,8 @@ fn crimes(net: &Net, vote: &ConsensusMessage, random: &mut Random) -> Vec<Crime>
         let mut vote = vote.clone();
         if let ConsensusMessage::Vote(vote) = &mut vote {
             // Far ahead, so that it is not too old when it arrives.
-            vote.height += 1_000_000 + n;
-            vote.signature = Signature([n as u8; 64]);
+            vote.height += 1_000_000 + u64::from(n);
+            vote.signature = Signature([n; 64]);
         }
         votes.push((Topic::Consensus, wire::encode_consensus(&vote)));
     }
@@ -154,8 +154,8 @@ async fn a_hostile_peer_is_refused_counted_not_passed_on_and_banned() {
     honest.wait("a vote", |honest| honest.heard.iter().any(|data| a_vote(data).is_some())).await;
     let vote = honest.heard.iter().find_map(a_vote).unwrap();
 
-    for (n, crime) in crimes(&net, &vote, &mut random).into_iter().enumerate() {
-        let mut hostile = Stranger::join(&net, 100 + n as u8).await;
+    for (key, crime) in (100_u8..).zip(crimes(&net, &vote, &mut random)) {
+        let mut hostile = Stranger::join(&net, key).await;
         let (name, labels) = match crime.source {
             "" => ("tributary_network_verdicts_total", vec![format!("reason=\"{}\"", crime.reason)]),
             source => (

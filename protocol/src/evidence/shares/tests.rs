@@ -39,7 +39,9 @@ fn a_span_weighs_its_information_beyond_chance() {
     assert_eq!(got.paid, [PaidSpan { span: span(2, 7, 2), bits_q16: 16 * BIT }]);
     assert_eq!((got.covered_words, got.total_words), (3, 4));
     assert_eq!(got.by_contribution, BTreeMap::from([(contribution(2), 16 * BIT)]));
-    // A word, however rare, tells no more than chance; neither do two common ones.
+    // A word, however rare, tells no more than chance; and one bit less than sixteen is not enough.
+    let common: &[(u64, &[u64])] = &[(1000, &[60, 0, 1]), (24, &[4, 4, 1])];
+    assert_eq!(attributed("a b c b", &evidence(&[span(2, 7, 2)], common)).covered_words, 0);
     for (start, end) in [(0, 1), (4, 5)] {
         assert_eq!(attributed("a b c b", &evidence(&[span(start, end, 1)], data)).covered_words, 0);
     }
@@ -50,7 +52,7 @@ fn a_span_weighs_its_information_beyond_chance() {
 #[test]
 fn equal_sets_are_decided_by_the_earlier_start() {
     // Three overlapping pairs of equally rare words: the first and the third together, never the second.
-    let data: &[(u64, &[u64])] = &[(1024, &[1, 1, 1, 1])];
+    let data: &[(u64, &[u64])] = &[(1 << 16, &[1, 1, 1, 1])];
     let overlapping = [span(0, 3, 3), span(2, 5, 1), span(4, 7, 2)];
     let got = attributed("a b c d", &evidence(&overlapping, data));
     assert_eq!(got.paid.iter().map(|paid| paid.span).collect::<Vec<_>>(), [overlapping[0], overlapping[2]]);
@@ -61,8 +63,8 @@ fn equal_sets_are_decided_by_the_earlier_start() {
 #[test]
 fn spans_that_touch_are_both_paid() {
     let touching = [span(0, 6, 1), span(6, 12, 2)];
-    let got = attributed("日本語文", &evidence(&touching, &[(16, &[1, 1, 1, 1])]));
-    assert_eq!(got.by_contribution, BTreeMap::from([(contribution(1), 4 * BIT), (contribution(2), 4 * BIT)]));
+    let got = attributed("日本語文", &evidence(&touching, &[(1 << 20, &[1, 1, 1, 1])]));
+    assert_eq!(got.by_contribution, BTreeMap::from([(contribution(1), 20 * BIT), (contribution(2), 20 * BIT)]));
     assert_eq!((got.covered_words, got.total_words), (4, 4));
 }
 
@@ -84,7 +86,7 @@ proptest! {
         let information = |count: u64| 6 * BIT - log2(count);
         let weight = |span: &Span| {
             let sum: u64 = (span.start / 2..=span.end / 2).map(|word| information(counts[word as usize])).sum();
-            sum.saturating_sub(6 * BIT)
+            Some(sum.saturating_sub(6 * BIT)).filter(|bits| *bits >= 16 * BIT).unwrap_or(0)
         };
         let disjoint = |set: &[&Span]| set.windows(2).all(|pair| pair[0].end <= pair[1].start);
         let subsets = (0_u32..1 << spans.len()).map(|mask| {

@@ -1,0 +1,118 @@
+//! The commands, as people call them: the program itself, against a node in this process.
+
+use super::node::{NETWORK, TestNode};
+use super::path::{ADA, ANSWER};
+use daemon::keys::{Keystore, dev_seed};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+struct Desk {
+    home: tempfile::TempDir,
+    url: String,
+}
+
+impl Desk {
+    fn run(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
+        command.args(words).env_remove("TRIBUTARY_HOME").env("TRIBUTARY_API", &self.url);
+        command.arg("--home").arg(self.home.path()).output().expect("the program runs")
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        let output = self.run(&[words, &["--json"]].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{words:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).expect("one JSON document")
+    }
+
+    fn text(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(!output.stdout.contains(&0x1b), "no colour into a pipe");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn fails(&self, words: &[&str]) -> (String, String) {
+        let output = self.run(&[words, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+        let field = |name: &str| document["error"][name].as_str().unwrap_or_default().to_owned();
+        (field("code"), field("message"))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        path.display().to_string()
+    }
+}
+
+fn id(value: &Value) -> String {
+    value["id"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn from_a_file_to_a_verified_payout_by_commands_alone() {
+    let node = TestNode::start();
+    let desk = Desk { home: tempfile::tempdir().expect("a folder"), url: node.remote.client().url().to_owned() };
+    let keystore = Keystore::in_home(desk.home.path());
+    for name in ["owner", "ada", "payer", "operator"] {
+        keystore.add(name, &dev_seed(NETWORK, name)).expect("a new key");
+    }
+    let datanet = id(&desk.json(&["datanet", "create", "Tales", "--key", "owner"]));
+    let tale = desk.write("tale.txt", ADA.as_bytes());
+    let offered = desk.json(&["contribute", &tale, "--to", &datanet, "--credit", "Ada A.", "--key", "ada"]);
+    assert_eq!(offered["state"], "admitted");
+    let bad = desk.write("bad.txt", b"\xff");
+    let (code, message) = desk.fails(&["contribute", &bad, "--to", &datanet, "--credit", "Ada A.", "--key", "ada"]);
+    assert!(
+        code == "notutf8" && message.contains("bad.txt") && message.matches("UTF-8").count() == 1,
+        "{code} {message}"
+    );
+    let manifest = desk.json(&["dataset", "publish", "--to", &datanet, "--wait", "--key", "owner"]);
+    assert_eq!((manifest["state"].as_str(), manifest["documents"].as_u64()), (Some("active"), Some(1)));
+    assert_eq!(desk.fails(&["dataset", "publish", "--to", &datanet, "--key", "owner"]).0, "nothing");
+    let from = id(&manifest);
+    let model = ["model", "register", "teller", "--from", &from, "--weights", &tale, "--key", "owner"];
+    let model = id(&desk.json(&model));
+    let answer = desk.write("answer.txt", ANSWER.as_bytes());
+    let submit = ["receipt", "submit", "--model", &model, "--prompt", "A tale", "--output", &answer];
+    let signers = ["--payer", "payer", "--server", "operator", "--wait"];
+    let receipt = id(&desk.json(&[submit.as_slice(), &signers].concat()));
+
+    let explained = desk.text(&["explain", &receipt]);
+    assert!(explained.contains("[1: the clocks of the harbour town were striking thirteen]"), "{explained}");
+    assert!(explained.contains("Ada A. (Tales)") && explained.contains("treasury"), "{explained}");
+    assert!(desk.text(&["earnings"]).contains("Ada A."));
+    assert_eq!(desk.json(&["earnings", "ada"])["names"][0], "Ada A.");
+    for words in [
+        ["datanet", "list"].as_slice(),
+        &["datanet", "show", &datanet],
+        &["dataset", "list", "--of", &datanet],
+        &["model", "show", &model],
+        &["receipt", "show", &receipt],
+        &["receipt", "list", "--account", "ada"],
+        &["epochs"],
+        &["peers"],
+        &["transfer", "ada", "0.5cr", "--key", "payer"],
+    ] {
+        assert!(!desk.text(words).is_empty(), "{words:?}");
+    }
+    verified(&desk, &node, &receipt);
+    node.stop();
+}
+
+fn verified(desk: &Desk, node: &TestNode, receipt: &str) {
+    let path = |name: &str| desk.home.path().join(name).display().to_string();
+    let (proof, genesis) = (path("payout.proof"), path("genesis.json"));
+    daemon::genesis_file::write_new(Path::new(&genesis), &node.genesis).expect("a genesis file");
+    desk.json(&["proof", receipt, "--out", &proof]);
+    assert!(desk.text(&["verify", &proof, "--genesis", &genesis]).contains("the clocks of the harbour town"));
+    let mut bytes = std::fs::read(&proof).expect("the proof");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let altered = desk.write("altered.proof", &bytes);
+    let (code, message) = desk.fails(&["verify", &altered, "--genesis", &genesis]);
+    assert!(!code.is_empty() && code != "failed" && message.len() > 10, "{code} {message}");
+}
