@@ -14,7 +14,7 @@ pub struct Demo {
     /// Write the report as JSON to this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// A new folder for the network [default: demo-<process id> in the system's temporary folder]
+    /// A new folder for the network [default: tributary-demo-PID in the temporary folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// How many receipts are sent

@@ -1,7 +1,7 @@
 //! The input log: all that a node was given, so that `tributary debug replay` can find out what it did and why.
 //!
 //! Layout: the magic line, then frames of a little-endian u32 length and Borsh bytes. The first frame is what the node
-//! started from ([`Opening`]); each other one is `(now_ms, Input)`. Replaying gives the BLAKE3 digest of all effects.
+//! started from (`Opening`); each other one is `(now_ms, Input)`. Replaying gives the BLAKE3 digest of all effects.
 
 use protocol::crypto::SecretKey;
 use protocol::genesis::{Genesis, canonical};

@@ -7,7 +7,7 @@
 //!   then commits close, new attribution opens, and base dividends and payouts are booked.
 //! - **All or nothing**: an object is carried out whole, or refused without a trace. A block that holds one object or
 //!   settlement that is refused is no block.
-//! - **Conservation**: supply = available + pending + escrow + treasury, at every height. [`audit`] recomputes it.
+//! - **Conservation**: supply = available + pending + escrow + treasury, at every height. [`audit()`] recomputes it.
 //! - **Ids are for ever**: an object enters the ledger once; its record stays. Operations have account nonces instead.
 //! - **Bounds**: what a block seals, a block can settle ([`body::evidence_budget`]); a manifest adds at most
 //!   [`content::MAX_MANIFEST_DOCUMENTS`] documents; a DataNet has at most [`content::MAX_CONTRIBUTORS`] contributors,

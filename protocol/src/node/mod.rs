@@ -4,7 +4,7 @@
 //! same effects and the same bytes on any machine, which is what the input log and the simulator rest on.
 //!
 //! - `contract`: the inputs and effects.
-//! - `agreement`: drives [`crate::epoch`], builds and checks blocks, commits epochs.
+//! - `agreement`: drives `crate::epoch`, builds and checks blocks, commits epochs.
 //! - `sync`: fetches decided blocks that this node missed.
 //! - `duties`: what a validator owes: attestations, attribution commits and reveals.
 //! - `pool`: objects that wait for a block.
