@@ -25,6 +25,8 @@ pub const MAX_PRICE: Drops = Drops(1 << 64);
 pub const MAX_DOCUMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Documents of one contribution.
 pub const MAX_DOCUMENTS: usize = 1024;
+/// Bytes of the documents that one manifest version adds: every validator holds and indexes them.
+pub const MAX_MANIFEST_BYTES: u64 = 256 * 1024 * 1024;
 /// Contributions that one manifest version adds.
 pub const MAX_MANIFEST_CONTRIBUTIONS: usize = 4096;
 /// Manifests that a model names as its lineage.

@@ -106,8 +106,7 @@ impl Api {
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn serve(listen: SocketAddr, services: Services, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("the API cannot listen on {listen}"))?;
+pub async fn serve(listener: TcpListener, services: Services, shutdown: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, "API listening");
     let api = Api::new(services);
     let remembering = tokio::spawn(api.clone().remember_dropped());
@@ -124,6 +123,11 @@ pub async fn serve(listen: SocketAddr, services: Services, shutdown: Cancellatio
     }
     remembering.abort();
     Ok(())
+}
+
+/// Takes the API's port. A node does this before anything else, so that one whose port is taken never joins its network.
+pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen).await.with_context(|| format!("the API cannot listen on {listen}"))
 }
 
 /// Every route with its handlers. A test holds that OpenAPI describes exactly these.

@@ -76,10 +76,12 @@ pub fn take(tour: &Tour, out: &Output) -> anyhow::Result<Report> {
 /// Leaves the network running until Ctrl-C.
 fn stay(stage: &Stage, out: &Output) -> anyhow::Result<()> {
     if !out.is_json() {
+        let program = report::program();
         println!("\nThe network goes on. Try, in another terminal:");
-        println!("  tributary --api {} status", stage.url(0));
-        println!("  tributary --api {} earnings", stage.url(0));
-        println!("Ctrl-C ends it.");
+        println!("  export TRIBUTARY_HOME={}", stage.devnet.dir().display());
+        println!("  {program} --api {} status", stage.url(0));
+        println!("  {program} --api {} earnings", stage.url(0));
+        println!("Ctrl-C ends it. The folder stays; remove it when you have seen enough.");
     }
     let stop = CancellationToken::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

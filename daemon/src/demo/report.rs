@@ -138,7 +138,7 @@ pub fn look(stage: &Stage, traffic: &Traffic, dir: &Path, out: &Output) -> anyho
         paid_drops: paid,
         state_roots,
         killed_and_recovered: traffic.recovered,
-        verify_command: format!("tributary verify {} --genesis {}", proof_file.display(), genesis_file.display()),
+        verify_command: format!("{} verify {} --genesis {}", program(), proof_file.display(), genesis_file.display()),
         proof_file,
         genesis_file,
         wall_seconds: 0,
@@ -149,6 +149,11 @@ pub fn look(stage: &Stage, traffic: &Traffic, dir: &Path, out: &Output) -> anyho
         broken,
         explained: Some(explained),
     })
+}
+
+/// How this program is called: people may not have it on their path.
+pub fn program() -> String {
+    std::env::current_exe().map_or_else(|_| "tributary".to_owned(), |path| path.display().to_string())
 }
 
 /// Every receipt as it ended. One that never does is an error.
@@ -346,7 +351,7 @@ impl Report {
                 self.state_roots.first().map_or("", String::as_str)
             ),
             format!(
-                "a node was killed with SIGKILL, missed {} epochs and had them {} ms after its start",
+                "a node was killed with SIGKILL, missed {} epoch(s) and was in step {} ms after its start",
                 self.missed_epochs, self.recovery_ms
             ),
             format!("a payout proved offline, and refused with any of {FLIPS} bytes altered; see for yourself:"),

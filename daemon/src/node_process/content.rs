@@ -13,7 +13,7 @@ use protocol::envelope::Verified;
 use protocol::evidence::{Answer, Evidence, Partial};
 use protocol::ids::{ContributionId, DataNetId, ManifestId, ObjectId, ReceiptId};
 use protocol::ledger::keys;
-use protocol::ledger::records::{Admission, AdmissionRecord};
+use protocol::ledger::records::{Admission, AdmissionRecord, ManifestState, ManifestStatus};
 use protocol::node::Input;
 use protocol::objects::{Contribution, DatasetManifest, Document, Object};
 use protocol::slice::{self, Grain};
@@ -119,6 +119,9 @@ impl Content {
                         tracing::warn!(manifest = %manifest, wait_ms = wait.as_millis(), "content is not here yet: {error}");
                         tokio::time::sleep(wait).await;
                         wait = (wait * 2).min(MAX_RETRY);
+                        if !shared.is_wanted(&manifest) {
+                            return;
+                        }
                     }
                 }
             }
@@ -131,7 +134,10 @@ impl Content {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(_)) => {
                 metrics::refused("attribution", "full");
-                tracing::warn!(epoch, datanet = %datanet, "the attribution queue is full; this epoch is not attributed here");
+                tracing::warn!(epoch, datanet = %datanet, "the attribution queue is full; this epoch has to wait");
+                let driver = self.shared.driver.clone();
+                // This runs in the driver's own thread, which must not wait for itself.
+                self.shared.runtime.spawn(async move { driver.input(Input::NotAttributed { epoch, datanet }).await });
             }
         }
     }
@@ -253,10 +259,26 @@ impl Shared {
         Ok(builder.build()?)
     }
 
+    /// Is attribution of this epoch still awaited? A database that cannot tell is found out elsewhere.
+    fn is_open(&self, epoch: u64, datanet: &DataNetId) -> bool {
+        self.store.state(&keys::work(epoch, datanet)).map_or(true, |work| work.is_some())
+    }
+
+    /// Is a manifest still to be held? One that another took the place of is not.
+    fn is_wanted(&self, manifest: &ManifestId) -> bool {
+        let Ok(Some(entry)) = self.store.state(&keys::manifest_status(manifest)) else { return true };
+        let status: Result<ManifestStatus, _> = borsh::from_slice(&entry);
+        !status.is_ok_and(|status| matches!(status.state, ManifestState::Superseded { .. }))
+    }
+
     fn attribute_all(&self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             let began = Instant::now();
             let (epoch, datanet, count) = (job.epoch, job.datanet, job.receipts.len());
+            if !self.is_open(epoch, &datanet) {
+                // Settled or refunded while it waited: whoever is behind catches up by leaving dead work.
+                continue;
+            }
             match self.attribute(job) {
                 Ok(evidence) => {
                     metrics::attributed(count, began.elapsed());
@@ -265,6 +287,7 @@ impl Shared {
                 Err(error) => {
                     metrics::refused("attribution", "failed");
                     tracing::error!(epoch, datanet = %datanet, "attribution failed: {error}");
+                    self.driver.input_blocking(Input::NotAttributed { epoch, datanet });
                 }
             }
         }

@@ -73,7 +73,8 @@ impl Ingest {
                 }
                 NetworkEvent::PeerConnected { peer } => self.greet(peer),
                 NetworkEvent::PeerDisconnected { peer } => tracing::info!(%peer, "peer left"),
-                NetworkEvent::Listening { addr } => tracing::info!(%addr, "listening"),
+                // The network has logged it.
+                NetworkEvent::Listening { .. } => {}
             }
         }
     }

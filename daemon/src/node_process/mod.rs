@@ -58,6 +58,7 @@ pub struct Services {
 pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: CancellationToken) -> anyhow::Result<()> {
     genesis.check()?;
     let genesis_hash = genesis.hash();
+    let listener = api::bind(config.api.listen).await?;
     let key = SecretKey::from_seed(keys.validator);
     let store: Arc<dyn Store> = Arc::new(open_store(&config, &genesis)?);
     let blobs = Arc::new(BlobStore::open(&config.storage.path.join("blobs"), config.storage.blob_quota_bytes)?);
@@ -127,7 +128,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         let _ = driver_ended.send(driver.run(&stop));
     })?;
     let ingest = tokio::spawn(ingest.run(events));
-    let api = tokio::spawn(api::serve(config.api.listen, services, shutdown.clone()));
+    let api = tokio::spawn(api::serve(listener, services, shutdown.clone()));
 
     let mut driver_end = driver_end;
     let outcome = tokio::select! {

@@ -135,6 +135,7 @@ impl Wiring {
                     let block = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
                     if let Some(Response::Block(Some(block))) = block
                         && block.id() == id
+                        && block.header.body == block.body.hash()
                     {
                         return driver.input(Input::Block(Box::new(block))).await;
                     }
@@ -142,6 +143,7 @@ impl Wiring {
                 tokio::time::sleep(FETCH_RETRY).await;
             }
             tracing::debug!(block = %id, height, "nobody has the proposed block");
+            driver.input(Input::BlockMissing(id)).await;
         });
     }
 

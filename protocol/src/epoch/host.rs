@@ -22,7 +22,8 @@ use malachite::{
     SignedConsensusMsg, State,
 };
 use malachite_types::{
-    CertificateError, LinearTimeouts, NilOrVal, Round, RoundCertificateType, SignedMessage, ThresholdParam,
+    CertificateError, Context as _, LinearTimeouts, NilOrVal, PolkaCertificate, Round, RoundCertificate,
+    RoundCertificateType, SignedMessage, ThresholdParam,
     ThresholdParams, Timeout, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ use std::time::Duration;
 const FUTURE_HEIGHTS: usize = 8;
 /// Messages kept for each of them.
 const FUTURE_MESSAGES: usize = 2048;
+/// Rounds ahead of the current one whose blocks are fetched; the core keeps messages as far ahead.
+const ROUNDS_AHEAD: u32 = 10;
 /// Signatures remembered as checked; a height with 256 validators and several rounds stays below it.
 const MAX_CHECKED: usize = 16 * 1024;
 
@@ -255,14 +258,41 @@ impl Host {
                     &vote.signature,
                 )
             }
-            ConsensusMessage::Proposal(_) => {
+            ConsensusMessage::Proposal(said) => {
                 let CoreInput::Proposal(proposal) = input_of(message) else { return Err("malformed") };
+                if self.proposer(said.height, said.round) != said.validator {
+                    return Err("proposer");
+                }
                 let payload = proposal.message.payload(self.io.set_hash);
                 self.io.check(proposal.message.proposer, Purpose::Proposal, &payload, &proposal.signature)
             }
-            // The core has certificates checked before it uses them, and drops what does not hold.
-            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => Ok(()),
+            // Checked here already, or anybody could have others forward what the core then drops.
+            ConsensusMessage::Polka(_) => {
+                let CoreInput::PolkaCertificate(polka) = input_of(message) else { return Err("malformed") };
+                self.io.polka(&polka, ThresholdParams::default()).map_err(|_| "certificate")
+            }
+            ConsensusMessage::Round(_) => {
+                let CoreInput::RoundCertificate(round) = input_of(message) else { return Err("malformed") };
+                self.io.round(&round, ThresholdParams::default()).map_err(|_| "certificate")
+            }
         }
+    }
+
+    /// Whose turn it is.
+    fn proposer(&self, height: u64, round: u32) -> Account {
+        Tributary.select_proposer(&Members(self.io.set.clone()), Height(height), Round::new(round)).key
+    }
+
+    /// Is a proposal near enough to the round that is agreed on to fetch its block? The core bounds the rounds of what it
+    /// keeps, but not of the blocks that it is given.
+    pub(crate) fn may_fetch(&self, proposal: &crate::wire::SignedProposal) -> bool {
+        let current = if proposal.height == self.io.height { self.round().unwrap_or(0) } else { 0 };
+        proposal.round <= current.saturating_add(ROUNDS_AHEAD)
+    }
+
+    /// The blocks of the open height.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.io.blocks.values()
     }
 
     fn feed(&mut self, input: CoreInput) {
@@ -392,24 +422,8 @@ impl Io {
                 });
                 r.resume_with(self.certificate(thresholds.quorum, votes))
             }
-            Effect::VerifyPolkaCertificate(polka, _, thresholds, r) => {
-                let value = NilOrVal::Val(polka.value_id);
-                let votes = polka.polka_signatures.iter().map(|vote| {
-                    (Vote::new(VoteStep::Prevote, polka.height, polka.round, value, vote.address), vote.signature)
-                });
-                r.resume_with(self.certificate(thresholds.quorum, votes))
-            }
-            Effect::VerifyRoundCertificate(round, _, thresholds, r) => {
-                let threshold = match round.cert_type {
-                    RoundCertificateType::Precommit => thresholds.quorum,
-                    RoundCertificateType::Skip => thresholds.honest,
-                };
-                let votes = round.round_signatures.iter().map(|vote| {
-                    let step = super::context::vote_step(vote.vote_type);
-                    (Vote::new(step, round.height, round.round, vote.value_id, vote.address), vote.signature)
-                });
-                r.resume_with(self.certificate(threshold, votes))
-            }
+            Effect::VerifyPolkaCertificate(polka, _, thresholds, r) => r.resume_with(self.polka(&polka, thresholds)),
+            Effect::VerifyRoundCertificate(round, _, thresholds, r) => r.resume_with(self.round(&round, thresholds)),
             Effect::WalAppend(height, input, r) => {
                 if !self.replaying && height.0 == self.height {
                     let entry = WalEntry::of(&input, |id| self.blocks.get(id).cloned());
@@ -465,6 +479,36 @@ impl Io {
             self.checked.insert(name);
         }
         Ok(())
+    }
+
+    #[expect(clippy::result_large_err, reason = "the error's type and size are the core's")]
+    fn polka(
+        &mut self,
+        polka: &PolkaCertificate<Tributary>,
+        thresholds: ThresholdParams,
+    ) -> Result<(), CertificateError<Tributary>> {
+        let value = NilOrVal::Val(polka.value_id);
+        let votes = polka.polka_signatures.iter().map(|vote| {
+            (Vote::new(VoteStep::Prevote, polka.height, polka.round, value, vote.address), vote.signature)
+        });
+        self.certificate(thresholds.quorum, votes)
+    }
+
+    #[expect(clippy::result_large_err, reason = "the error's type and size are the core's")]
+    fn round(
+        &mut self,
+        round: &RoundCertificate<Tributary>,
+        thresholds: ThresholdParams,
+    ) -> Result<(), CertificateError<Tributary>> {
+        let threshold = match round.cert_type {
+            RoundCertificateType::Precommit => thresholds.quorum,
+            RoundCertificateType::Skip => thresholds.honest,
+        };
+        let votes = round.round_signatures.iter().map(|vote| {
+            let step = super::context::vote_step(vote.vote_type);
+            (Vote::new(step, round.height, round.round, vote.value_id, vote.address), vote.signature)
+        });
+        self.certificate(threshold, votes)
     }
 
     /// Sums the power of a certificate's signers, each once, each with a signature that holds.

@@ -6,7 +6,8 @@
 //! - **Commit**: a validator commits once, in a block after e. Commits close at the end of the first block, at
 //!   e + `commit_window` or later, at whose end validators with a quorum of the power have committed.
 //! - **Reveal**: after that, a validator that committed reveals once, exactly what it committed to. Another's commitment
-//!   is of no use: a validator's key is in its own.
+//!   is of no use: a validator's key is in its own. A validator that came too late to commit may reveal once as well: it
+//!   counts towards agreement, so that a few who commit and then keep silent cannot prevent it, but it is paid nothing.
 //! - **Settle**: once a quorum has revealed one root, a block may carry the body with that root. It must list the
 //!   work's receipts in order, each with evidence that its answer does not refute, of d alone, held by contributions
 //!   in d's manifests active at e.
@@ -109,7 +110,7 @@ impl Run<'_> {
         if self.view.get(&key).is_some() {
             return Err(state("attribution", format!("this validator has committed for epoch {epoch} already")));
         }
-        self.view.put(key, &SaidRecord { commitment, root: None });
+        self.view.put(key, &SaidRecord { commitment: Some(commitment), root: None });
         Ok(())
     }
 
@@ -120,13 +121,12 @@ impl Run<'_> {
         if work.closed.is_none() {
             return Err(state("attribution", format!("commits for epoch {epoch} are still open")));
         }
-        let Some(mut said) = self.view.said(epoch, &datanet, &validator) else {
-            return Err(state("attribution", format!("this validator has not committed for epoch {epoch}")));
-        };
+        let mut said = self.view.said(epoch, &datanet, &validator).unwrap_or(SaidRecord::LATE);
         if said.root.is_some() {
             return Err(state("attribution", format!("this validator has revealed for epoch {epoch} already")));
         }
-        if attribution_commitment(&validator, epoch, &datanet, &root) != said.commitment {
+        let commitment = attribution_commitment(&validator, epoch, &datanet, &root);
+        if said.commitment.is_some_and(|said| said != commitment) {
             return Err(field("root", "it is not what this validator committed to"));
         }
         said.root = Some(root);
@@ -251,7 +251,8 @@ impl Run<'_> {
         let (epoch, datanet) = (body.epoch, body.datanet);
         let root = attribution_root(bytes);
         self.check_body(&body, root)?;
-        let revealed = self.said_of(epoch, &datanet).into_iter().filter(|(_, said)| said.root == Some(root));
+        let counts = |said: &SaidRecord| said.root == Some(root) && said.commitment.is_some();
+        let revealed = self.said_of(epoch, &datanet).into_iter().filter(|(_, said)| counts(said));
         let validators = revealed.map(|(key, _)| key).collect();
         self.view.put(keys::agreed(epoch, &datanet), &AgreedRecord { root, validators });
         for (receipt, evidence) in body.receipts {

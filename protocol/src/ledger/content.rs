@@ -19,6 +19,7 @@ use super::run::Run;
 use super::view::Read;
 use crate::crypto::content_root;
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ObjectId};
+use crate::limits::MAX_MANIFEST_BYTES;
 use crate::objects::{self, Contribution, DataNet, DatasetManifest};
 use crate::refusal::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -259,6 +260,11 @@ impl Run<'_> {
     /// What a manifest adds is admitted, new to its DataNet's manifests, and adds up to what the manifest says.
     fn check_content(&self, object: &DatasetManifest, contributors: u32, parent: Parent) -> Result<(), Refusal> {
         let added = self.check_added(object)?;
+        let bytes = added.values().fold(0_u64, |sum, record| sum.saturating_add(record.bytes));
+        if bytes > MAX_MANIFEST_BYTES {
+            let what = "the documents that one manifest adds";
+            return Err(Refusal::Oversize { what, got: bytes, limit: MAX_MANIFEST_BYTES });
+        }
         let documents: u64 = added.values().map(|record| u64::from(record.documents)).sum();
         if documents > MAX_MANIFEST_DOCUMENTS {
             let what = "documents added by one manifest";

@@ -369,10 +369,15 @@ pub struct WorkRecord {
 /// What a validator said of an (epoch, DataNet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SaidRecord {
-    /// Its commitment.
-    pub commitment: Hash32,
+    /// Its commitment; none when it came too late to commit, and reveals unpaid.
+    pub commitment: Option<Hash32>,
     /// The root, once revealed.
     pub root: Option<Hash32>,
+}
+
+impl SaidRecord {
+    /// Of a validator that has not said anything before commits closed.
+    pub const LATE: Self = Self { commitment: None, root: None };
 }
 
 /// What an (epoch, DataNet) was settled with, until all receipts of the epoch are.

@@ -6,15 +6,18 @@ use crate::crypto;
 use crate::envelope::Verified;
 use crate::epoch::Out;
 use crate::genesis::canonical;
-use crate::ids::{BlockId, Hash32};
+use crate::ids::{Account, BlockId, Hash32};
 use crate::ledger::{self, Executed, Limits};
 use crate::limits::{MAX_CLOCK_DRIFT_MS, MAX_PROPOSED_BLOCKS};
 use crate::node::Commit;
 use crate::wire::ConsensusMessage;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Heights ahead of the open one for which a proposal's block is already fetched.
 const FETCH_AHEAD: u64 = 1;
+
+/// Blocks of one round that are fetched: a second one is already a crime of its proposer.
+const MAX_PER_ROUND: usize = 2;
 
 /// Proposed blocks on their way.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ pub(super) struct Blocks {
     wanted: BTreeMap<BlockId, (u64, u32)>,
     /// Here before their height began.
     early: BTreeMap<BlockId, Block>,
+    /// Validators that were heard of at the next height while this node rests.
+    begun: BTreeSet<Account>,
 }
 
 impl Node {
@@ -30,12 +35,17 @@ impl Node {
     pub(super) fn start_height(&mut self, now_ms: u64, log: &[Vec<u8>]) {
         let height = self.head.height + 1;
         self.resting = false;
+        self.blocks.begun.clear();
         self.executed.clear();
         self.effect(Effect::CancelTimer(Timer::Epoch));
         self.log_index = u32::try_from(log.len()).unwrap_or(u32::MAX);
         self.blocks.wanted.retain(|_, (wanted, _)| *wanted >= height);
         if let Err(reason) = self.host.start(height, log) {
             return self.halt(reason);
+        }
+        // Blocks of before a restart are offered again to whoever still lacks them.
+        for block in self.host.blocks() {
+            self.effects.push(Effect::OfferBlock(Box::new(block.clone())));
         }
         let early = std::mem::take(&mut self.blocks.early);
         for block in early.into_values() {
@@ -55,7 +65,8 @@ impl Node {
         let params = &self.genesis.params;
         let full = self.pool.len() >= params.max_block_envelopes as usize
             || self.pool.bytes() as u64 >= params.max_block_bytes / 2;
-        if self.resting && full {
+        // What fills the pool but no block, such as operations whose turn has not come, is no reason to hurry.
+        if self.resting && full && self.head.objects > 0 {
             self.start_height(now_ms, &[]);
         }
     }
@@ -80,32 +91,58 @@ impl Node {
         if height > next {
             self.on_peer_height(now_ms, peer.clone(), height - 1);
         }
-        if let ConsensusMessage::Proposal(proposal) = message {
+        if let ConsensusMessage::Proposal(proposal) = message
+            && self.host.may_fetch(proposal)
+        {
             self.want_block(proposal.block, height, proposal.round, peer);
         }
         self.host.message(message);
         if self.resting && height == next {
-            // Others have begun: waiting longer would only make them wait.
+            self.begin_with_others(now_ms, message);
+        }
+    }
+
+    /// Ends the rest between epochs when validators with more than a third of the power have begun: at least one of
+    /// them is honest, and waiting longer would only make them wait.
+    fn begin_with_others(&mut self, now_ms: u64, message: &ConsensusMessage) {
+        match message {
+            ConsensusMessage::Vote(vote) => self.blocks.begun.insert(vote.validator),
+            ConsensusMessage::Proposal(proposal) => self.blocks.begun.insert(proposal.validator),
+            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => false,
+        };
+        let power = |key| self.set.get(key).map_or(0, |member| u128::from(member.power));
+        let begun: u128 = self.blocks.begun.iter().map(power).sum();
+        if begun * 3 > u128::from(self.set.total_power()) {
             self.start_height(now_ms, &[]);
         }
     }
 
     fn want_block(&mut self, id: BlockId, height: u64, round: u32, peer: Peer) {
         let near = height <= self.head.height + 1 + FETCH_AHEAD;
+        let of_round = self.blocks.wanted.values().filter(|wanted| **wanted == (height, round)).count();
         let known = self.blocks.wanted.contains_key(&id)
             || self.blocks.early.contains_key(&id)
             || self.host.block(&id).is_some();
-        if !near || known || self.blocks.wanted.len() >= MAX_PROPOSED_BLOCKS {
+        if !near || known || of_round >= MAX_PER_ROUND || self.blocks.wanted.len() >= MAX_PROPOSED_BLOCKS {
             return;
         }
         self.blocks.wanted.insert(id, (height, round));
         self.effect(Effect::FetchBlock { id, height, peer });
     }
 
+    /// Nobody has a block that was asked for. If it is proposed again, it is asked for again.
+    pub(super) fn on_block_missing(&mut self, id: &BlockId) {
+        self.blocks.wanted.remove(id);
+    }
+
     /// A block that was asked for.
     pub(super) fn on_block(&mut self, now_ms: u64, block: Block) {
         let id = block.id();
         let Some((height, round)) = self.blocks.wanted.get(&id).copied() else { return };
+        if block.header.body != block.body.hash() {
+            // Somebody's false body under the right header: the right one is still wanted.
+            return;
+        }
         if height != block.header.height {
             return self.effect(Effect::Tell(Notice::InvalidBlock {
                 block: id,
@@ -118,7 +155,9 @@ impl Node {
         }
         self.blocks.wanted.remove(&id);
         let valid = self.check_block(now_ms, &id, &block);
-        self.effect(Effect::OfferBlock(Box::new(block.clone())));
+        if valid {
+            self.effect(Effect::OfferBlock(Box::new(block.clone())));
+        }
         self.host.value(round, block, valid);
     }
 
@@ -302,6 +341,10 @@ impl Node {
         if certificate.block != block.id() || certificate.height != block.header.height {
             return Err("the certificate is of another block".to_owned());
         }
+        // The id is the header's; the body is only as good as the header's word for it.
+        if block.header.body != block.body.hash() {
+            return Err("its body is not the one that its header names".to_owned());
+        }
         if block.header.height != self.head.height + 1 {
             return Err(format!("height {} was expected, {} came", self.head.height + 1, block.header.height));
         }
@@ -325,8 +368,10 @@ impl Node {
         let fee = self.genesis.params.object_fee;
         let included = block.body.envelopes.iter().map(crate::objects::Envelope::id);
         let unpooled = included.filter(|id| self.pool.remove(id, fee).is_some()).collect();
+        let objects = u32::try_from(block.body.envelopes.len()).unwrap_or(u32::MAX);
         self.head = Head {
             height,
+            objects,
             id: certificate.block,
             time_ms: block.header.time_ms,
             state_root: update.root,
@@ -336,7 +381,7 @@ impl Node {
             height,
             block: certificate.block,
             round: certificate.round,
-            objects: u32::try_from(block.body.envelopes.len()).unwrap_or(u32::MAX),
+            objects,
             events: executed.events.clone(),
         };
         self.persist(Write::Commit(Box::new(Commit {
@@ -352,6 +397,7 @@ impl Node {
         self.blocks.early.retain(|_, block| block.header.height > height);
         if height.is_multiple_of(super::POOL_SWEEP_EPOCHS) {
             self.sweep_pool();
+            self.publish_own();
         }
         self.fulfil_duties();
     }

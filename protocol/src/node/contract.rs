@@ -80,6 +80,15 @@ pub enum Input {
         /// Which.
         manifest: ManifestId,
     },
+    /// What [`Effect::Attribute`] asked for failed or found no room; the next epoch asks again.
+    NotAttributed {
+        /// The epoch.
+        epoch: u64,
+        /// The DataNet.
+        datanet: DataNetId,
+    },
+    /// Nobody has the block that [`Effect::FetchBlock`] asked for.
+    BlockMissing(BlockId),
 }
 
 /// What waits for time to pass.

@@ -28,8 +28,7 @@ pub(super) struct Duties {
     attributing: BTreeSet<Work>,
     /// Results: the root, and the bytes it is the hash of.
     results: BTreeMap<Work, (Hash32, Vec<u8>)>,
-    /// Manifests attested, work committed to and work revealed, by objects that were sent and may still wait.
-    attested: BTreeSet<ManifestId>,
+    /// Work committed to and work revealed, by objects that were sent and may still wait.
     committed: BTreeSet<Work>,
     revealed: BTreeSet<Work>,
 }
@@ -83,17 +82,30 @@ impl Node {
             return;
         }
         let owed = ledger::unattested(&self.state, &self.address);
-        self.duties.attested.retain(|manifest| owed.contains(manifest));
+        let attests = |object: &Verified| match object.object() {
+            Object::Operation(Operation { account, action: Action::Attest { manifest }, .. }) => {
+                (*account == self.address).then_some(*manifest)
+            }
+            _ => None,
+        };
+        let sent: BTreeSet<ManifestId> = self.pool.iter().filter_map(attests).collect();
         for manifest in owed {
-            if self.duties.indexed.contains(&manifest) && !self.duties.attested.contains(&manifest) {
+            if self.duties.indexed.contains(&manifest) && !sent.contains(&manifest) {
                 let nonce = self.next_nonce(&self.address);
                 let action = Action::Attest { manifest };
-                let operation = Operation { account: self.address, nonce, fee: Drops::ZERO, action };
-                if self.send_own(Object::Operation(operation)) {
-                    self.duties.attested.insert(manifest);
-                }
+                self.send_own(Object::Operation(Operation {
+                    account: self.address,
+                    nonce,
+                    fee: Drops::ZERO,
+                    action,
+                }));
             }
         }
+    }
+
+    /// Evidence could not be had. It is owed still, and asked for again after the next epoch.
+    pub(super) fn on_not_attributed(&mut self, epoch: u64, datanet: DataNetId) {
+        self.duties.attributing.remove(&(epoch, datanet));
     }
 
     fn attribute(&mut self) {
@@ -131,7 +143,8 @@ impl Node {
                 self.duties.committed.insert(name);
             }
         }
-        let owes_reveal = said.is_some_and(|said| said.root.is_none());
+        // Who came too late to commit reveals all the same, unpaid, so that a quorum can agree.
+        let owes_reveal = said.is_none_or(|said| said.root.is_none());
         if owes_reveal && work.phase != Phase::Commit && !self.duties.revealed.contains(&name) {
             let reveal = AttributionReveal { validator, epoch, datanet, root };
             if self.send_own(Object::AttributionReveal(reveal)) {
@@ -148,6 +161,7 @@ impl Node {
         if self.take_object(object).is_err() {
             return false;
         }
+        self.own.insert(envelope.id());
         self.persist(Write::Pool(envelope.clone()));
         self.effect(Effect::PublishObject(envelope));
         true

@@ -22,17 +22,20 @@ use crate::crypto::SecretKey;
 use crate::envelope::Verified;
 use crate::epoch::{Host, SignRecord};
 use crate::genesis::{Genesis, GenesisError};
-use crate::ids::{Account, BlockId, Hash32};
+use crate::ids::{Account, BlockId, Hash32, ObjectId};
 use crate::ledger::{self, Context, Executed, Read as _, State};
-use crate::objects::Envelope;
+use crate::objects::{Envelope, Object};
 use crate::refusal::Refusal;
 use crate::tree::Tree;
 use borsh::{BorshDeserialize, BorshSerialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Epochs between two looks through the whole pool for objects that can never enter a block any more.
 const POOL_SWEEP_EPOCHS: u64 = 16;
+
+/// Objects that are gossiped again at once.
+const MAX_REPUBLISHED: usize = 256;
 
 /// Everything durable that a node starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -75,6 +78,8 @@ struct Head {
     height: u64,
     id: BlockId,
     time_ms: u64,
+    /// Objects in it.
+    objects: u32,
     /// The Merkle root after it.
     state_root: Hash32,
     certificate: Option<Certificate>,
@@ -94,6 +99,8 @@ pub struct Node {
     log: Vec<Vec<u8>>,
     log_index: u32,
     pool: pool::Pool,
+    /// What this node acknowledged or made itself, and so must bring into a block.
+    own: BTreeSet<ObjectId>,
     /// Ledger results of the valid blocks of the open height.
     executed: BTreeMap<BlockId, Executed>,
     blocks: agreement::Blocks,
@@ -131,11 +138,12 @@ impl Node {
                 height: restored.height,
                 id: block.id(),
                 time_ms: block.header.time_ms,
+                objects: u32::try_from(block.body.envelopes.len()).unwrap_or(u32::MAX),
                 state_root,
                 certificate: Some(certificate),
             },
             None if restored.height == 0 => {
-                Head { height: 0, id: BlockId::default(), time_ms: genesis.time_ms, state_root, certificate: None }
+                Head { height: 0, id: BlockId::default(), time_ms: genesis.time_ms, objects: 0, state_root, certificate: None }
             }
             _ => return Err(damaged("last block", format!("it is not of height {}", restored.height))),
         };
@@ -143,9 +151,10 @@ impl Node {
             None => SignRecord::default(),
             Some(bytes) => borsh::from_slice(&bytes).map_err(|error| damaged("last-sign record", error.to_string()))?,
         };
-        let mut pool = pool::Pool::default();
+        let (mut pool, mut own) = (pool::Pool::default(), BTreeSet::new());
         for envelope in restored.pool {
             let object = Verified::from_disk(envelope).map_err(|error| damaged("pool", error.to_string()))?;
+            own.insert(object.id());
             // What was acknowledged stays: promises were weighed when it came in.
             let _ = pool.insert(object, crate::objects::Drops(u128::MAX), genesis.params.object_fee);
         }
@@ -163,6 +172,7 @@ impl Node {
             log: restored.wal,
             log_index: 0,
             pool,
+            own,
             executed: BTreeMap::new(),
             blocks: agreement::Blocks::default(),
             resting: false,
@@ -192,6 +202,8 @@ impl Node {
             Input::PeerStatus { peer, height } => self.on_peer_height(now_ms, peer, height),
             Input::Attributed { epoch, datanet, evidence } => self.on_attributed(epoch, datanet, evidence),
             Input::Indexed { manifest } => self.on_indexed(manifest),
+            Input::NotAttributed { epoch, datanet } => self.on_not_attributed(epoch, datanet),
+            Input::BlockMissing(id) => self.on_block_missing(&id),
         }
         self.settle_agreement(now_ms);
         std::mem::take(&mut self.effects)
@@ -223,17 +235,23 @@ impl Node {
     }
 
     /// Is an object waiting?
-    pub fn is_pooled(&self, id: &crate::ids::ObjectId) -> bool {
+    pub fn is_pooled(&self, id: &ObjectId) -> bool {
         self.pool.get(id).is_some()
     }
 
     /// The next nonce of an account, its waiting operations included.
     pub fn next_nonce(&self, account: &Account) -> u64 {
-        let waiting = self.pool.iter().filter_map(|object| match object.object() {
-            crate::objects::Object::Operation(operation) if operation.account == *account => Some(operation.nonce + 1),
+        let taken = |object: &Verified| match object.object() {
+            Object::Operation(operation) if operation.account == *account => Some(operation.nonce),
             _ => None,
-        });
-        waiting.max().unwrap_or(0).max(self.state.account(account).nonce)
+        };
+        let taken: BTreeSet<u64> = self.pool.iter().filter_map(taken).collect();
+        // The first that is free: one that was dropped leaves a gap, and all after it would wait for ever.
+        let mut nonce = self.state.account(account).nonce;
+        while taken.contains(&nonce) {
+            nonce += 1;
+        }
+        nonce
     }
 
     /// The height and round that is being agreed on.
@@ -257,7 +275,16 @@ impl Node {
     fn on_start(&mut self, now_ms: u64) {
         let log = std::mem::take(&mut self.log);
         self.start_height(now_ms, &log);
+        self.publish_own();
         self.fulfil_duties();
+    }
+
+    /// Gossips again what this node must bring into a block: gossip may lose it, and an observer never proposes.
+    fn publish_own(&mut self) {
+        let pool = &self.pool;
+        self.own.retain(|id| pool.get(id).is_some());
+        let waiting = self.own.iter().filter_map(|id| pool.get(id)).take(MAX_REPUBLISHED);
+        self.effects.extend(waiting.map(|object| Effect::PublishObject(object.envelope().clone())));
     }
 
     /// An object from a person or a peer.
@@ -267,6 +294,7 @@ impl Node {
         match source {
             Source::Local(token) => {
                 if result.is_ok() {
+                    self.own.insert(id);
                     // Acknowledged only when durable: this write comes before the reply.
                     self.persist(Write::Pool(object.envelope().clone()));
                     self.effect(Effect::PublishObject(object.into_envelope()));
@@ -310,7 +338,7 @@ impl Node {
         self.drop_from_pool(dropped);
     }
 
-    fn drop_from_pool(&mut self, dropped: Vec<(crate::ids::ObjectId, Refusal)>) {
+    fn drop_from_pool(&mut self, dropped: Vec<(ObjectId, Refusal)>) {
         if dropped.is_empty() {
             return;
         }

@@ -16,6 +16,8 @@ pub(super) struct Sync {
     best: Option<(Peer, u64)>,
     /// Asked, and not answered yet.
     asked: Option<Peer>,
+    /// Agreement has a moment to finish a height by itself before its block is asked for.
+    patient: bool,
 }
 
 impl Node {
@@ -37,17 +39,20 @@ impl Node {
         }
         if height > self.head.height + 1 {
             self.ask_for_blocks(now_ms);
-        } else {
+        } else if !self.sync.patient {
+            // Set once: messages that keep coming must not put it off for ever.
+            self.sync.patient = true;
             self.effect(Effect::SetTimer(Timer::Sync, now_ms.saturating_add(PATIENCE_MS)));
         }
     }
 
     /// Patience has ended, or a request was not answered.
     pub(super) fn on_sync_timer(&mut self, now_ms: u64) {
+        self.sync.patient = false;
         if self.sync.asked.take().is_some() {
             // That peer did not answer; the next one to report a height is asked instead.
             self.sync.best = None;
-            return;
+            return self.resume(now_ms);
         }
         self.ask_for_blocks(now_ms);
     }
@@ -61,6 +66,7 @@ impl Node {
         let from = self.head.height + 1;
         let count = (best - self.head.height).min(MAX_SYNC_BLOCKS);
         self.sync.asked = Some(peer.clone());
+        self.sync.patient = false;
         self.effect(Effect::SetTimer(Timer::Sync, now_ms.saturating_add(REQUEST_MS)));
         self.effect(Effect::RequestBlocks { peer, from, count: u32::try_from(count).unwrap_or(1) });
     }
@@ -84,10 +90,16 @@ impl Node {
         }
         if self.head.height == before {
             self.sync.best = None;
-            return;
+        } else {
+            self.resting = false;
+            self.ask_for_blocks(now_ms);
         }
-        self.ask_for_blocks(now_ms);
-        if self.sync.asked.is_none() {
+        self.resume(now_ms);
+    }
+
+    /// Whatever became of a request: unless this node rests or waits for blocks, it agrees on the height after the head.
+    fn resume(&mut self, now_ms: u64) {
+        if !self.resting && self.sync.asked.is_none() && self.host.height() <= self.head.height {
             self.start_height(now_ms, &[]);
         }
     }

@@ -541,6 +541,82 @@ fn a_node_that_was_down_catches_up_by_blocks() {
 }
 
 #[test]
+fn catching_up_that_stalls_does_not_stop_a_node() {
+    let mut world = World::new(9, 0);
+    world.run_until("three epochs", |world| world.heights().iter().all(|height| *height >= 3));
+    world.crash(2);
+    world.run_until("ten epochs", |world| world.heights()[0] >= 10 && world.heights()[1] >= 10);
+    // With two down nothing is decided any more: node 2 is needed. It gets all there is from a peer that claims far
+    // more, asks for that too, and gets nothing.
+    world.crash(3);
+    let stop = world.now + 2_000;
+    while world.now < stop {
+        world.step();
+    }
+    let blocks: Vec<_> = world.members[0].disk.blocks.values().cloned().collect();
+    let from = world.members[2].disk.restored.height;
+    let missing = blocks.into_iter().filter(|(block, _)| block.header.height > from).collect();
+    let restored = world.members[2].disk.load();
+    world.members[2].node = Some(Node::new(world.genesis.clone(), world.keys[2].clone(), restored).unwrap());
+    world.input(2, Input::Start);
+    world.input(2, Input::PeerStatus { peer: peer(3), height: u64::MAX });
+    world.input(2, Input::Blocks { peer: peer(3), blocks: missing });
+    world.input(2, Input::Blocks { peer: peer(3), blocks: Vec::new() });
+    let before = world.heights()[0];
+    world.run_until("the three go on", |world| world.heights()[0] >= before + 5);
+}
+
+#[test]
+fn a_false_body_under_the_right_header_is_neither_voted_on_nor_committed() {
+    let mut world = World::new(11, 0);
+    world.run_until("five epochs", |world| world.heights().iter().all(|height| *height >= 5));
+    world.crash(2);
+    world.run_until("five more", |world| world.heights()[0] >= 10);
+    let height = world.members[2].disk.restored.height + 1;
+    let (mut block, certificate) = world.members[0].disk.blocks[&height].clone();
+    block.body.settlements.push(vec![1, 2, 3]);
+    world.start(2);
+    world.input(2, Input::PeerStatus { peer: peer(0), height: height + 5 });
+    world.input(2, Input::Blocks { peer: peer(0), blocks: vec![(block, certificate)] });
+    assert_eq!(world.heights()[2], height - 1, "a block with a false body was committed");
+    world.run_until("the node catches up all the same", |world| world.heights()[2] >= 10);
+    world.check_agreement();
+}
+
+#[test]
+fn a_stranger_cannot_hurry_a_network_nor_make_it_forward_certificates() {
+    use protocol::wire::{ConsensusMessage, PolkaCert};
+    let mut world = World::new(13, 0);
+    world.run_until("three epochs", |world| world.heights().iter().all(|height| *height >= 3));
+    let (certificate, height) = {
+        let (_, certificate) = &world.members[0].disk.blocks[&3];
+        (certificate.clone(), world.heights()[0])
+    };
+    // Real signatures, but of precommits for another height.
+    let polka = PolkaCert { height: height + 1, round: 0, block: BlockId([7; 32]), signatures: certificate.signatures };
+    let message = ConsensusMessage::Polka(polka);
+    let node = world.members[0].node.as_mut().unwrap();
+    let effects = node.handle(world.now, Input::Consensus { message, peer: peer(1), token: Token(1 << 40) });
+    assert_eq!(effects, [Effect::Judge(Token(1 << 40), Verdict::Reject("certificate"))]);
+}
+
+#[test]
+fn a_gap_in_nonces_is_filled() {
+    let mut world = World::new(15, 0);
+    world.run_until("an epoch", |world| world.heights().iter().all(|height| *height >= 1));
+    let payer = person(3);
+    let transfer = |nonce| {
+        let action = Action::Transfer { to: person(4).account(), amount: Drops(1) };
+        Object::Operation(Operation { account: payer.account(), nonce, fee: Drops(1_000_000), action })
+    };
+    let start = world.node(0).next_nonce(&payer.account());
+    world.submit(0, &transfer(start + 1), &[&payer]).unwrap();
+    assert_eq!(world.node(0).next_nonce(&payer.account()), start, "the first free one");
+    world.submit(0, &transfer(start), &[&payer]).unwrap();
+    world.run_until("both", |world| world.node(0).state().account(&payer.account()).nonce == start + 2);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_digest() {
     let digest = |seed| {
         let mut world = World::new(seed, 10);

@@ -116,14 +116,12 @@ fn a_copied_commitment_is_worth_nothing() {
 }
 
 #[test]
-fn who_did_not_commit_cannot_reveal_and_strangers_neither() {
+fn strangers_say_nothing_and_nobody_reveals_what_he_did_not_commit_to() {
     let (mut world, _, work) = sealed();
     let body = world.body(&work);
     let commits = [0, 1, 2].map(|by| world.commit(by, &body));
     world.block(&commits);
     world.idle(1);
-    let uncommitted = world.reveal(3, &body);
-    assert!(is_state(world.refused(&uncommitted)));
     for stranger in [world.commit(100, &body), world.reveal(100, &body)] {
         assert!(matches!(world.refused(&stranger), Some(Refusal::Forbidden { .. })));
     }
@@ -131,6 +129,21 @@ fn who_did_not_commit_cannot_reveal_and_strangers_neither() {
     let other = AttributionBody { receipts: Vec::new(), ..body.clone() };
     let wrong = world.reveal(0, &other);
     assert!(matches!(world.refused(&wrong), Some(Refusal::Field { .. })));
+}
+
+/// A validator that commits and then keeps silent would shut out whoever was a block slower, and with it agreement.
+#[test]
+fn who_came_too_late_to_commit_counts_towards_agreement_unpaid() {
+    let (mut world, _, work) = sealed();
+    let body = world.body(&work);
+    let commits = [0, 1, 2].map(|by| world.commit(by, &body));
+    world.block(&commits);
+    world.idle(1);
+    // Validator 2 committed and never reveals; validator 3 was late.
+    let reveals = [0, 1, 3].map(|by| world.reveal(by, &body));
+    world.try_block(&reveals, vec![body.to_bytes()]).expect("three of four agree");
+    let paid: Vec<u8> = (0..4).filter(|by| world.state.account(&payout(*by)).pending > Drops::ZERO).collect();
+    assert_eq!(paid, [0, 1]);
 }
 
 #[test]

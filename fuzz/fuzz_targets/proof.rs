@@ -1,0 +1,21 @@
+//! A proof file from anywhere never panics, and proves nothing by chance.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use protocol::genesis::{Genesis, GenesisValidator, Params};
+use protocol::ids::Account;
+use protocol::proof::{MAGIC, verify};
+
+fuzz_target!(|bytes: &[u8]| {
+    let member =
+        GenesisValidator { key: Account([9; 32]), payout: Account([9; 32]), power: 1, name: "one".to_owned() };
+    let genesis = Genesis {
+        network: "fuzz".to_owned(),
+        time_ms: 0,
+        params: Params::devnet(),
+        validators: vec![member],
+        accounts: Vec::new(),
+    };
+    assert!(verify(bytes, &genesis).is_err());
+    assert!(verify(&[MAGIC.as_slice(), bytes].concat(), &genesis).is_err());
+});
