@@ -23,8 +23,8 @@ use malachite::{
 };
 use malachite_types::{
     CertificateError, Context as _, LinearTimeouts, NilOrVal, PolkaCertificate, Round, RoundCertificate,
-    RoundCertificateType, SignedMessage, ThresholdParam,
-    ThresholdParams, Timeout, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy,
+    RoundCertificateType, SignedMessage, ThresholdParam, ThresholdParams, Timeout, Validity, ValueOrigin, ValuePayload,
+    VoteExtensionPolicy,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -488,9 +488,10 @@ impl Io {
         thresholds: ThresholdParams,
     ) -> Result<(), CertificateError<Tributary>> {
         let value = NilOrVal::Val(polka.value_id);
-        let votes = polka.polka_signatures.iter().map(|vote| {
-            (Vote::new(VoteStep::Prevote, polka.height, polka.round, value, vote.address), vote.signature)
-        });
+        let votes = polka
+            .polka_signatures
+            .iter()
+            .map(|vote| (Vote::new(VoteStep::Prevote, polka.height, polka.round, value, vote.address), vote.signature));
         self.certificate(thresholds.quorum, votes)
     }
 

@@ -93,12 +93,7 @@ impl Node {
             if self.duties.indexed.contains(&manifest) && !sent.contains(&manifest) {
                 let nonce = self.next_nonce(&self.address);
                 let action = Action::Attest { manifest };
-                self.send_own(Object::Operation(Operation {
-                    account: self.address,
-                    nonce,
-                    fee: Drops::ZERO,
-                    action,
-                }));
+                self.send_own(Object::Operation(Operation { account: self.address, nonce, fee: Drops::ZERO, action }));
             }
         }
     }

@@ -142,9 +142,14 @@ impl Node {
                 state_root,
                 certificate: Some(certificate),
             },
-            None if restored.height == 0 => {
-                Head { height: 0, id: BlockId::default(), time_ms: genesis.time_ms, objects: 0, state_root, certificate: None }
-            }
+            None if restored.height == 0 => Head {
+                height: 0,
+                id: BlockId::default(),
+                time_ms: genesis.time_ms,
+                objects: 0,
+                state_root,
+                certificate: None,
+            },
             _ => return Err(damaged("last block", format!("it is not of height {}", restored.height))),
         };
         let record = match restored.sign_record {
