@@ -54,6 +54,8 @@ pub const MAX_BLOCK_SETTLEMENTS: usize = 256;
 pub const MAX_VALIDATORS: usize = 256;
 /// Envelopes that wait in a node's pool.
 pub const MAX_POOL_ENVELOPES: usize = 50_000;
+/// Commits and reveals of one validator that wait in a node's pool.
+pub const MAX_POOL_FREE: usize = 2_048;
 /// Bytes of the envelopes that wait in a node's pool.
 pub const MAX_POOL_BYTES: usize = 256 * 1024 * 1024;
 /// Blocks in one answer to a range request.
@@ -88,3 +90,4 @@ const _: () = assert!(
 const _: () = assert!(MAX_BLOB_BYTES + 64 <= MAX_SYNC_BYTES);
 const _: () = assert!(MAX_VALIDATORS * 160 + 64 <= MAX_CONSENSUS_BYTES, "a certificate of every validator travels");
 const _: () = assert!(MAX_PRICE.0 * 2 * MAX_TOKENS as u128 / 1000 <= MAX_AMOUNT.0, "any price can be charged");
+const _: () = assert!(MAX_POOL_FREE * 16 < MAX_POOL_ENVELOPES, "a few validators alone cannot fill a pool");

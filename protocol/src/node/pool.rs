@@ -2,7 +2,7 @@
 
 use crate::envelope::Verified;
 use crate::ids::{Account, ObjectId};
-use crate::limits::{MAX_POOL_BYTES, MAX_POOL_ENVELOPES};
+use crate::limits::{MAX_POOL_BYTES, MAX_POOL_ENVELOPES, MAX_POOL_FREE};
 use crate::objects::{Drops, Object};
 use crate::refusal::Refusal;
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub(super) struct Pool {
     order: BTreeMap<u64, ObjectId>,
     /// What each account would pay if all of its objects were taken.
     promised: BTreeMap<Account, u128>,
+    /// How many commits and reveals of each validator wait: they cost nothing, so they are counted.
+    free: BTreeMap<Account, usize>,
     arrivals: u64,
     bytes: usize,
 }
@@ -62,12 +64,19 @@ impl Pool {
             return Err(Refusal::Full { limit: MAX_POOL_BYTES as u64, unit: "bytes" });
         }
         let (account, cost) = cost(object.object(), object_fee);
+        let free = self.free.get(&account).copied().unwrap_or(0);
+        if is_free(object.object()) && free >= MAX_POOL_FREE {
+            return Err(Refusal::Full { limit: MAX_POOL_FREE as u64, unit: "commits and reveals of one validator" });
+        }
         let promised = self.promised(&account).saturating_add(cost);
         if cost > 0 && promised > available.0 {
             return Err(Refusal::Funds { account, available, needed: Drops(promised) });
         }
         if cost > 0 {
             self.promised.insert(account, promised);
+        }
+        if is_free(object.object()) {
+            self.free.insert(account, free + 1);
         }
         self.bytes += size;
         self.order.insert(self.arrivals, id);
@@ -82,6 +91,11 @@ impl Pool {
         self.order.remove(&arrival);
         self.bytes -= object.envelope().payload.len();
         let (account, cost) = cost(object.object(), object_fee);
+        if is_free(object.object())
+            && let Some(free) = self.free.get_mut(&account)
+        {
+            *free -= 1;
+        }
         if let Some(promised) = self.promised.get_mut(&account) {
             *promised = promised.saturating_sub(cost);
             if *promised == 0 {
@@ -90,6 +104,10 @@ impl Pool {
         }
         Some(object)
     }
+}
+
+fn is_free(object: &Object) -> bool {
+    matches!(object, Object::AttributionCommit(_) | Object::AttributionReveal(_))
 }
 
 /// Who pays for an object, and how much.
@@ -109,5 +127,33 @@ pub(super) fn cost(object: &Object, object_fee: Drops) -> (Account, u128) {
         }
         Object::AttributionCommit(object) => (object.validator, 0),
         Object::AttributionReveal(object) => (object.validator, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SecretKey;
+    use crate::envelope::seal;
+    use crate::ids::{DataNetId, Hash32};
+    use crate::objects::AttributionCommit;
+
+    #[test]
+    fn one_validator_fills_no_pool() {
+        let (key, network) = (SecretKey::from_seed([1; 32]), Hash32([2; 32]));
+        let commit = |epoch: u64| {
+            let datanet = DataNetId([3; 32]);
+            let object = AttributionCommit { validator: key.account(), epoch, datanet, commitment: Hash32([4; 32]) };
+            let envelope = seal(&Object::AttributionCommit(object), &[&key], &network).unwrap();
+            Verified::check(envelope, &network).unwrap()
+        };
+        let mut pool = Pool::default();
+        for epoch in 0..MAX_POOL_FREE as u64 {
+            pool.insert(commit(epoch), Drops::ZERO, Drops::ZERO).unwrap();
+        }
+        let one_more = commit(MAX_POOL_FREE as u64);
+        assert!(matches!(pool.insert(one_more.clone(), Drops::ZERO, Drops::ZERO), Err(Refusal::Full { .. })));
+        pool.remove(&commit(0).id(), Drops::ZERO).unwrap();
+        pool.insert(one_more, Drops::ZERO, Drops::ZERO).unwrap();
     }
 }
