@@ -3,8 +3,8 @@
 //! - Order: defaults, then the file, then `TRIBUTARY_…` variables, then flags. Each later one wins, key by key.
 //! - Every key stands in `SETTINGS` with what it means, and in two flat matches: `Config::set` reads it,
 //!   `Config::show` writes it. There is nothing else to know about a key.
-//! - The variable of `api.listen` is `TRIBUTARY_API_LISTEN`; its flag is `--set api.listen=…`. There, a list is
-//!   separated by commas.
+//! - The variable of `api.listen` is `TRIBUTARY_API_LISTEN`; its flag is `--set api.listen=…`. There, a list may
+//!   be separated by commas alone.
 //! - An unknown key is refused with its place and the nearest right one; a wrong value with its place and what is
 //!   allowed.
 //! - Paths are relative to the home.
@@ -61,7 +61,7 @@ const SETTINGS: [Setting; 13] = [
     setting("network.mdns", "Find peers in the local network by multicast DNS."),
     setting(
         "api.listen",
-        "Address and port of the HTTP API, the metrics and the pages. There is no password: keep it on loopback.",
+        "Address and port of the HTTP API and the metrics. There is no password: keep it on loopback.",
     ),
     setting("storage.path", "Folder of the database and the blobs."),
     setting("storage.blob_quota_bytes", "Bytes of documents that are kept at most."),
@@ -237,7 +237,12 @@ impl ConfigError {
     /// What to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { home } => Some(format!("tributary init --home {}", home.display())),
+            Self::Missing { home } if crate::devnet::exists(home) => {
+                Some(format!("it is a devnet's folder: tributary devnet up --dir {}", home.display()))
+            }
+            Self::Missing { home } => {
+                Some(format!("tributary init --home {} --network NAME (or --genesis FILE)", home.display()))
+            }
             Self::UnknownKey { nearest: None, .. } => {
                 let keys: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
                 Some(format!("the keys are {}", keys.join(", ")))

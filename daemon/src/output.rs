@@ -8,17 +8,19 @@
 //! - Colour only where stdout is a terminal and `NO_COLOR` is unset or empty.
 
 use crate::actions::ActionError;
+use crate::cli::show::credits;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::devnet::DevnetError;
 use crate::genesis_file::GenesisFileError;
 use crate::keys::KeyError;
+use crate::network::StartError;
 use crate::supervisor::HomeError;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::node::RestoreError;
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 use storage::StoreError;
 
@@ -26,6 +28,10 @@ use storage::StoreError;
 const SPINNER_TICK: Duration = Duration::from_millis(100);
 /// Colours of the 256-colour palette that can be told apart on black and on white.
 const PALETTE: [u8; 10] = [33, 166, 35, 162, 136, 99, 37, 124, 64, 205];
+
+/// What to do when another program listens where a node was to.
+const PORT_HINT: &str = "another program, or another node, listens there: stop it, or choose another port with \
+                         api.listen or network.listen in the configuration or with --set";
 
 /// An error with a code for programs and a hint for people.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +156,9 @@ pub fn explain(error: &anyhow::Error) -> Failure {
         if let Some(error) = cause.downcast_ref::<HomeError>() {
             return code_and_hint(error.code(), error.hint());
         }
+        if let Some(StartError::Listen { .. }) = cause.downcast_ref::<StartError>() {
+            return code_and_hint("port", None);
+        }
         if let Some(error) = cause.downcast_ref::<StoreError>() {
             return code_and_hint(error.code(), None);
         }
@@ -166,7 +175,37 @@ pub fn explain(error: &anyhow::Error) -> Failure {
         code_and_hint(error.code(), error.hint())
     });
     let (code, hint) = known.unwrap_or_else(|| ("failed".to_owned(), None));
+    let code = match (code.as_str(), system_kind(error)) {
+        ("failed" | "file", Some(ErrorKind::NotFound)) => "nofile".to_owned(),
+        ("failed", Some(ErrorKind::AddrInUse)) => "port".to_owned(),
+        _ => code,
+    };
+    let hint = hint.or_else(|| match code.as_str() {
+        "funds" => funds_hint(&message),
+        "port" => Some(PORT_HINT.to_owned()),
+        _ => None,
+    });
     Failure { code, message, hint }
+}
+
+/// What the system said, if it is the cause.
+fn system_kind(error: &anyhow::Error) -> Option<ErrorKind> {
+    error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind)
+}
+
+/// What to do when an account cannot pay: the node's sentence has drops, people count in credits.
+fn funds_hint(message: &str) -> Option<String> {
+    let words: Vec<&str> = message.split_whitespace().collect();
+    words.windows(8).find_map(|words| {
+        let [account, "has", available, "drops", "available", "and", "needs", needed] = words else { return None };
+        let missing = needed.parse::<u128>().ok()?.checked_sub(available.parse().ok()?)?;
+        let amount = credits(&missing.to_string()).replace(' ', "");
+        let (available, needed) = (credits(available), credits(needed));
+        Some(format!(
+            "it has {available} and needs {needed}; somebody else can pay it the rest: \
+             tributary transfer {account} {amount} --key SOMEBODY"
+        ))
+    })
 }
 
 fn write_line(mut to: impl Write, text: &str) -> anyhow::Result<()> {
@@ -175,7 +214,7 @@ fn write_line(mut to: impl Write, text: &str) -> anyhow::Result<()> {
     }
     let end = if text.ends_with('\n') { "" } else { "\n" };
     match write!(to, "{text}{end}").and_then(|()| to.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
 }
@@ -260,6 +299,27 @@ mod tests {
         assert_eq!(failure.message, "cannot submit the receipt: 12 drops are missing");
         assert_eq!((failure.code.as_str(), failure.hint.as_deref()), ("funds", Some("send some")));
         assert_eq!(explain(&anyhow::anyhow!("no idea")).code, "failed");
+    }
+
+    #[test]
+    fn what_the_system_said_has_its_word() {
+        let because = |kind: ErrorKind| explain(&anyhow::Error::from(std::io::Error::from(kind)).context("it fails"));
+        assert_eq!(because(ErrorKind::NotFound).code, "nofile");
+        let port = because(ErrorKind::AddrInUse);
+        assert_eq!((port.code.as_str(), port.hint.as_deref()), ("port", Some(PORT_HINT)));
+        assert_eq!(because(ErrorKind::Other).code, "failed");
+    }
+
+    #[test]
+    fn whoever_lacks_money_is_told_how_much_in_credits_and_how_to_get_it() {
+        let refused = Failure::new("funds", "trib1abc has 500000 drops available and needs 1500000000");
+        assert_eq!(
+            explain(&refused.into()).hint.as_deref(),
+            Some(
+                "it has 0.0005 cr and needs 1.5 cr; somebody else can pay it the rest: \
+                 tributary transfer trib1abc 1.4995cr --key SOMEBODY"
+            )
+        );
     }
 
     #[test]

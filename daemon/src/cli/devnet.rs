@@ -27,7 +27,7 @@ pub(super) enum DevnetCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Where {
-    /// The network's folder [default: devnet in the home]
+    /// The network's folder [default: the home if it is one, else devnet in it]
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -51,7 +51,11 @@ impl Where {
     fn dir(&self, context: &Context) -> anyhow::Result<PathBuf> {
         match &self.dir {
             Some(dir) => Ok(dir.clone()),
-            None => Ok(context.home()?.join("devnet")),
+            None => {
+                let home = context.home()?;
+                // Whoever named the network's folder as the home, to use its accounts, means that network.
+                Ok(if devnet::exists(&home) { home } else { home.join("devnet") })
+            }
         }
     }
 }
@@ -106,7 +110,8 @@ impl Network {
         let cells = |node: &NodeShown| vec![node.name.clone(), node.api.clone(), node.log.clone()];
         let rows: Vec<Vec<String>> = self.nodes.iter().map(cells).collect();
         format!(
-            "{} is up: {} validators in {}\n\n{}\n\nits accounts: tributary keys list --home {}\n{end}",
+            "{} is up: {} validators in {}\n\n{}\n\nits accounts: tributary keys list --home {}\n\
+             their keys are the same for everybody: they must never hold money\n{end}",
             paint.bold(&self.network),
             self.nodes.len(),
             self.dir,

@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::config::{Config, DEFAULT_API};
 use crate::keys::Keystore;
 use crate::output::{Failure, Output};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -80,7 +81,7 @@ enum Command {
     Receipt(objects::ReceiptCommand),
     /// Show an answer with its passages by contributor, and the sums
     Explain(show::ExplainCommand),
-    /// Show who earned what
+    /// Show who earned what, or one account's balance and earnings
     Earnings(show::EarningsCommand),
     /// Get the proof of a receipt's payouts
     Proof(show::ProofCommand),
@@ -205,12 +206,33 @@ fn usage(error: &clap::Error) -> ExitCode {
     if json && error.use_stderr() {
         let text = error.render().to_string();
         let message = text.strip_prefix("error: ").unwrap_or(&text).trim().to_owned();
-        Output::new(true).report(&Failure::new("usage", message).into());
+        Output::new(true).report(&Failure { hint: usage_hint(error), ..Failure::new("usage", message) }.into());
         return ExitCode::from(USAGE_EXIT);
     }
     // Nobody is there to read it if this fails.
     let _ = error.print();
+    if let Some(hint) = usage_hint(error) {
+        eprintln!("hint: {hint}");
+    }
     if error.use_stderr() { ExitCode::from(USAGE_EXIT) } else { ExitCode::SUCCESS }
+}
+
+/// Where the right id is to be found, for a malformed one.
+fn usage_hint(error: &clap::Error) -> Option<String> {
+    let (ErrorKind::ValueValidation, Some(ContextValue::String(argument))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    else {
+        return None;
+    };
+    let lists = [
+        ("<DATANET>", "`tributary datanet list` shows the ids of DataNets"),
+        ("<CONTRIBUTION>", "`tributary datanet show DATANET` shows the ids of pending contributions"),
+        ("<MANIFEST", "`tributary dataset list --of DATANET` shows the ids of manifests"),
+        ("<MODEL>", "`tributary model list` shows the ids of models"),
+        ("<RECEIPT>", "`tributary receipt list` shows the ids of receipts"),
+    ];
+    let (_, hint) = lists.iter().find(|(name, _)| argument.contains(name))?;
+    Some((*hint).to_owned())
 }
 
 #[cfg(test)]

@@ -35,9 +35,10 @@ const OPERATOR_FORTUNE: Drops = Drops(Drops::CREDIT.0 * 1_000_000);
 const _: () = assert!(STOP_WAIT.as_secs() > STOP_BOUND.as_secs() + RUNTIME_END.as_secs());
 
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
 pub(super) struct Init {
     /// The genesis of the network to join
-    #[arg(long, value_name = "FILE", required_unless_present = "network", conflicts_with = "network")]
+    #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// Begin a network of this name, with this node as its only validator, for trying things
     #[arg(long, value_name = "NAME")]
@@ -68,7 +69,11 @@ impl Init {
                 .hint(format!("tributary start --home {}", home.display()))
                 .into());
         }
+        refuse_others_home(&home, &config)?;
         let joined = self.genesis.as_deref().map(genesis_file::read).transpose()?;
+        if let Some(name) = &self.network {
+            check_name(name)?;
+        }
         std::fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
         let validator_key = seed_of(&home.join(&config.node.validator_key), KeyKind::Validator)?;
         let peer_id = seed_of(&home.join(&config.node.key), KeyKind::Node)?.public(KeyKind::Node);
@@ -82,6 +87,10 @@ impl Init {
         };
         genesis_file::write_new(&home.join(&config.node.genesis), &genesis)?;
         let written = files::create_new(&config_file, config.to_toml().as_bytes(), 0o644);
+        if written.is_err() {
+            // Without its configuration it is no node, and a genesis alone would keep the next `init` away.
+            let _ = std::fs::remove_file(home.join(&config.node.genesis));
+        }
         written.with_context(|| format!("cannot write {}", config_file.display()))?;
         let made = Made {
             home: home.display().to_string(),
@@ -110,6 +119,28 @@ impl Made {
         fields.push(("next", format!("look at {}, then: tributary start --home {}", self.config, self.home)));
         paint.fields(&fields)
     }
+}
+
+/// A folder that holds a network already must not become a node's.
+fn refuse_others_home(home: &Path, config: &Config) -> Result<(), Failure> {
+    let hint = "name another folder with --home DIR";
+    if crate::devnet::exists(home) {
+        let message = format!("{} is a devnet's folder", home.display());
+        return Err(Failure::new("exists", message).hint(hint));
+    }
+    let genesis = home.join(&config.node.genesis);
+    if genesis.exists() {
+        let message = format!("there is a genesis in {} already", home.display());
+        return Err(Failure::new("exists", message).hint(format!("{hint}, or move {} elsewhere", genesis.display())));
+    }
+    Ok(())
+}
+
+/// Can a network have this name? Asked before any key is made.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let nobody = Account([0; 32]);
+    let checked = own_network(name.to_owned(), nobody, nobody).check();
+    checked.map_err(|error| Failure::new("name", error.to_string()).hint("such as --network my-network"))
 }
 
 /// The key in this file. An `init` that was cut short has made it already; then it is kept.

@@ -94,9 +94,10 @@ fn finish(context: &Context, remote: &Remote, what: &'static str, id: impl Into<
 pub(super) enum DataNetCommand {
     /// Create a DataNet
     Create(CreateDataNet),
-    /// Show a DataNet, its versions and contributors
+    /// Show a DataNet, its versions, its contributors, and the contributions that wait for its owner
     Show {
         /// Its id
+        #[arg(value_name = "DATANET")]
         id: DataNetId,
     },
     /// List all DataNets
@@ -231,18 +232,22 @@ impl Contribute {
 /// A file as a document. The node says whether it is text.
 fn document(path: &Path) -> anyhow::Result<NewDocument> {
     let title = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(NewDocument { title, bytes: bounded(path, MAX_DOCUMENT_BYTES)? })
+    let hint = "cut it into several files";
+    Ok(NewDocument { title, bytes: bounded(open(path)?, path, MAX_DOCUMENT_BYTES, hint)? })
 }
 
-/// The bytes of a file, unless they are more than `limit`.
-fn bounded(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+fn open(path: &Path) -> anyhow::Result<File> {
+    File::open(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What can be read, unless it is more than `limit` bytes; then `hint` says what to do.
+fn bounded(from: impl Read, path: &Path, limit: u64, hint: &str) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let read = file.take(limit + 1).read_to_end(&mut bytes);
+    let read = from.take(limit + 1).read_to_end(&mut bytes);
     read.with_context(|| format!("cannot read {}", path.display()))?;
     if bytes.len() as u64 > limit {
         let message = format!("{} has more than {limit} bytes", path.display());
-        return Err(Failure::new("oversize", message).hint("cut it into several files").into());
+        return Err(Failure::new("oversize", message).hint(hint).into());
     }
     Ok(bytes)
 }
@@ -254,6 +259,7 @@ pub(super) enum DatasetCommand {
     /// Show one version
     Show {
         /// Its manifest's id
+        #[arg(value_name = "MANIFEST")]
         id: ManifestId,
     },
     /// List a DataNet's active versions
@@ -270,7 +276,7 @@ pub(super) struct Publish {
     #[arg(long, value_name = "DATANET")]
     to: DataNetId,
     /// A contribution to add; may be repeated [default: all admitted ones that are in no version yet]
-    #[arg(long = "contribution", value_name = "ID")]
+    #[arg(long = "contribution", value_name = "CONTRIBUTION")]
     contributions: Vec<ContributionId>,
     /// Wait until validators hold and have indexed it
     #[arg(long)]
@@ -317,6 +323,7 @@ pub(super) enum ModelCommand {
     /// Show a model
     Show {
         /// Its id
+        #[arg(value_name = "MODEL")]
         id: ModelId,
     },
     /// List all models
@@ -330,12 +337,8 @@ pub(super) struct RegisterModel {
     /// A manifest it was made from, with =WEIGHT its part of base dividends; may be repeated
     #[arg(long = "from", required = true, value_name = "MANIFEST[=WEIGHT]", value_parser = lineage_entry)]
     lineage: Vec<LineageEntry>,
-    /// The file of its weights
-    #[arg(long, value_name = "FILE", required_unless_present = "digest", conflicts_with = "digest")]
-    weights: Option<PathBuf>,
-    /// BLAKE3 of its weights, if the file is elsewhere
-    #[arg(long, value_name = "HASH")]
-    digest: Option<Hash32>,
+    #[command(flatten)]
+    weights: Weights,
     /// The model it was made from
     #[arg(long, value_name = "MODEL")]
     base: Option<ModelId>,
@@ -351,6 +354,18 @@ pub(super) struct RegisterModel {
     /// The key of its builder, who is paid
     #[arg(long, value_name = "NAME")]
     key: String,
+}
+
+/// One of the two: the file, or what identifies it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Weights {
+    /// The file of its weights
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// BLAKE3 of its weights, if the file is elsewhere
+    #[arg(long, value_name = "HASH")]
+    digest: Option<Hash32>,
 }
 
 fn lineage_entry(text: &str) -> Result<LineageEntry, String> {
@@ -374,7 +389,7 @@ impl ModelCommand {
 impl RegisterModel {
     fn run(self, context: &Context, remote: &Remote) -> anyhow::Result<()> {
         let builder = key(context, &self.key)?;
-        let weights = match (self.digest, &self.weights) {
+        let weights = match (self.weights.digest, &self.weights.weights) {
             (Some(digest), _) => digest,
             (None, Some(path)) => digest_of(path)?,
             (None, None) => document_hash(&[]),
@@ -395,7 +410,7 @@ impl RegisterModel {
 /// BLAKE3 of a file of any size.
 fn digest_of(path: &Path) -> anyhow::Result<Hash32> {
     let mut hasher = blake3::Hasher::new();
-    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut file = open(path)?;
     std::io::copy(&mut file, &mut hasher).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Hash32(*hasher.finalize().as_bytes()))
 }
@@ -407,6 +422,7 @@ pub(super) enum ReceiptCommand {
     /// Show a receipt and who was paid
     Show {
         /// Its id
+        #[arg(value_name = "RECEIPT")]
         id: ReceiptId,
     },
     /// List receipts
@@ -456,7 +472,7 @@ impl ReceiptCommand {
             Self::Show { id } => show::receipt(context, &remote.receipt(&id)?),
             Self::List { account: named } => {
                 let account = named.map(|text| account(context, &text)).transpose()?;
-                show::receipts(context, &remote.receipts(account.as_ref())?)
+                show::receipts(context, remote.receipts(account.as_ref())?)
             }
         }
     }
@@ -465,10 +481,11 @@ impl ReceiptCommand {
 impl SubmitReceipt {
     fn run(self, context: &Context, remote: &Remote) -> anyhow::Result<()> {
         let (payer, server) = (key(context, &self.payer)?, key(context, &self.server)?);
+        let output = answer(&self.output)?;
         let new = NewReceipt {
             price: remote.price(&self.model)?,
             prompt: self.prompt,
-            output: answer(&self.output)?,
+            output,
             tokens_in: self.tokens_in,
             tokens_out: self.tokens_out,
             expiry: self.expiry.map_or_else(|| remote.expiry(), Ok)?,
@@ -485,13 +502,11 @@ impl SubmitReceipt {
 }
 
 fn answer(path: &Path) -> anyhow::Result<String> {
+    const TOO_LONG: &str = "a receipt holds one answer of at most that many bytes: submit a longer one in parts";
     let limit = MAX_ANSWER_BYTES as u64;
-    let bytes = if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().take(limit + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
-        bytes
-    } else {
-        bounded(path, limit)?
+    let bytes = match path.as_os_str() == "-" {
+        true => bounded(std::io::stdin(), Path::new("standard input"), limit, TOO_LONG)?,
+        false => bounded(open(path)?, path, limit, TOO_LONG)?,
     };
     let wrong = |error| Failure::new("notutf8", format!("the answer is not UTF-8 text: {error}"));
     Ok(String::from_utf8(bytes).map_err(wrong)?)
@@ -511,7 +526,17 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let action = Action::Transfer { to: account(context, &self.to)?, amount: self.amount };
+        if self.amount == Drops(0) {
+            return Err(Failure::new("amount", "a transfer of nothing would only cost its fee")
+                .hint("name an amount: drops such as 1500, or credits such as 1.5cr")
+                .into());
+        }
+        let to = account(context, &self.to)?;
+        if to == key(context, &self.key)?.account() {
+            let message = format!("{} is the payer's own account: this would only cost the fee", self.to);
+            return Err(Failure::new("oneself", message).hint("name somebody else's address or key").into());
+        }
+        let action = Action::Transfer { to, amount: self.amount };
         operate(context, &self.key, "transfer", action)
     }
 }

@@ -3,10 +3,10 @@
 use super::Context;
 use crate::actions::Remote;
 use crate::api::types::{
-    ContributorShown, DataNetShown, Earned, EarnedBy, Earnings, EpochShown, Explained, LineShown, ManifestShown,
-    ModelShown, PeerShown, ReceiptShown, SourceShown,
+    ContributionShown, ContributorShown, DataNetDetail, DataNetShown, Earned, EarnedBy, Earnings, EpochShown,
+    Explained, LineShown, ManifestShown, ModelShown, Page, PeerShown, ReceiptShown, SourceShown,
 };
-use crate::output::Paint;
+use crate::output::{Failure, Paint};
 use anyhow::Context as _;
 use clap::Args;
 use protocol::ids::{DataNetId, ReceiptId};
@@ -61,7 +61,7 @@ pub fn paint_answer(explained: &Explained, paint: Paint) -> String {
 }
 
 /// Drops as credits, for people: `0.0125 cr`.
-pub(super) fn credits(drops: &str) -> String {
+pub(crate) fn credits(drops: &str) -> String {
     let Ok(drops) = drops.parse::<u128>() else { return drops.to_owned() };
     let part = format!("{:09}", drops % Drops::CREDIT.0);
     let part = part.trim_end_matches('0');
@@ -91,9 +91,48 @@ pub(super) fn datanets(context: &Context, remote: &Remote) -> anyhow::Result<()>
     })
 }
 
+/// A DataNet, and what its owner has yet to decide.
+#[derive(Debug, Serialize)]
+struct DataNetView {
+    #[serde(flatten)]
+    detail: DataNetDetail,
+    pending: Vec<ContributionShown>,
+}
+
+/// The contributions that wait for the owner's decision, page by page.
+fn pending(remote: &Remote, id: &DataNetId) -> anyhow::Result<Vec<ContributionShown>> {
+    let first = format!("/v1/contributions?datanet={id}&state=pending&limit=1000");
+    let (mut found, mut path) = (Vec::new(), first.clone());
+    loop {
+        let page: Page<ContributionShown> = remote.client().get(&path)?;
+        found.extend(page.items);
+        match page.next.map(|next| format!("{first}&after={next}")) {
+            Some(next) if next != path => path = next,
+            _ => return Ok(found),
+        }
+    }
+}
+
+fn pending_text(pending: &[ContributionShown], paint: Paint) -> String {
+    if pending.is_empty() {
+        return String::new();
+    }
+    let row = |one: &ContributionShown| {
+        vec![one.id.clone(), one.credit.clone(), one.title.clone(), one.licence.clone(), one.bytes.to_string()]
+    };
+    let rows: Vec<_> = pending.iter().map(row).collect();
+    format!(
+        "\n{}\n\nthe owner decides: tributary approve ID --key NAME, or tributary reject ID --reason WHY --key NAME\n",
+        paint.table(&["pending contribution", "credit", "title", "licence", "bytes"], &rows)
+    )
+}
+
 pub(super) fn datanet(context: &Context, remote: &Remote, id: &DataNetId) -> anyhow::Result<()> {
     let detail = remote.datanet(id)?;
-    context.out.print(&detail, |paint| {
+    let pending = if detail.contributions.pending == 0 { Vec::new() } else { pending(remote, id)? };
+    let view = DataNetView { detail, pending };
+    context.out.print(&view, |paint| {
+        let detail = &view.detail;
         let (datanet, counts) = (&detail.datanet, &detail.contributions);
         let mut text = paint.fields(&[
             ("DataNet", format!("{} {}", paint.bold(&datanet.name), datanet.id)),
@@ -111,10 +150,11 @@ pub(super) fn datanet(context: &Context, remote: &Remote, id: &DataNetId) -> any
         let row = |one: &ContributorShown| vec![one.names.join(", "), one.bytes.to_string(), one.account.clone()];
         let rows: Vec<_> = detail.contributors.iter().map(row).collect();
         text += &format!(
-            "\n{}\n\n{}",
+            "\n{}\n\n{}\n",
             paint.table(&["contributor", "bytes", "account"], &rows),
             versions(&detail.versions, paint)
         );
+        text += &pending_text(&view.pending, paint);
         text
     })
 }
@@ -179,7 +219,9 @@ pub(super) fn model(context: &Context, model: &ModelShown) -> anyhow::Result<()>
     })
 }
 
-pub(super) fn receipts(context: &Context, receipts: &[ReceiptShown]) -> anyhow::Result<()> {
+/// Newest first: those that no epoch has sealed yet, then by epoch.
+pub(super) fn receipts(context: &Context, mut receipts: Vec<ReceiptShown>) -> anyhow::Result<()> {
+    receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.epoch.unwrap_or(u64::MAX)));
     context.out.print(&receipts, |paint| {
         let row = |receipt: &ReceiptShown| {
             let epoch = receipt.epoch.map(|epoch| epoch.to_string()).unwrap_or_default();
@@ -254,7 +296,7 @@ impl ExplainCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct EarningsCommand {
-    /// An address, or the name of a key; without it, everybody
+    /// An address, or the name of a key, to see its balance too; without it, everybody
     account: Option<String>,
 }
 
@@ -263,8 +305,11 @@ impl EarningsCommand {
         let remote = remote(context)?;
         match self.account {
             Some(text) => {
-                let earned = remote.earned(&super::objects::account(context, &text)?)?;
-                context.out.print(&earned, |paint| earned_text(&earned, paint))
+                let account = super::objects::account(context, &text)?;
+                let (earned, held) = (remote.earned(&account)?, remote.account(&account)?);
+                let balance = Balance { available: held.available, pending: held.pending };
+                let view = AccountView { balance, earned };
+                context.out.print(&view, |paint| account_text(&view, paint))
             }
             None => {
                 let earnings = remote.earnings()?;
@@ -274,16 +319,37 @@ impl EarningsCommand {
     }
 }
 
-fn earned_text(earned: &Earned, paint: Paint) -> String {
+/// What an account has now, in drops.
+#[derive(Debug, Serialize)]
+struct Balance {
+    available: String,
+    pending: String,
+}
+
+/// What an account has, and what it earned: two things, since it may also be given money, and spend it.
+#[derive(Debug, Serialize)]
+struct AccountView {
+    balance: Balance,
+    #[serde(flatten)]
+    earned: Earned,
+}
+
+fn account_text(view: &AccountView, paint: Paint) -> String {
+    let AccountView { balance, earned } = view;
     let roles: Vec<String> = earned.by_role.iter().map(|(role, drops)| format!("{role} {}", credits(drops))).collect();
-    let mut text = paint.fields(&[
+    let mut fields = vec![
         ("account", paint.bold(&earned.account)),
         ("credited as", earned.names.join(", ")),
+        ("balance", format!("{} available, {} pending", credits(&balance.available), credits(&balance.pending))),
         ("earned", format!("{} ({} drops) from {} receipts", credits(&earned.earned), earned.earned, earned.receipts)),
-        ("pending", credits(&earned.pending)),
-        ("available", credits(&earned.available)),
-        ("for", roles.join(", ")),
-    ]);
+    ];
+    if earned.earned != "0" {
+        fields.push(("of it pending", credits(&earned.pending)));
+        fields.push(("of it available", credits(&earned.available)));
+    }
+    fields.push(("earned for", roles.join(", ")));
+    fields.retain(|(_, value)| !value.is_empty());
+    let mut text = paint.fields(&fields);
     for (what, parts) in [("DataNet", &earned.by_datanet), ("contribution", &earned.by_contribution)] {
         if !parts.is_empty() {
             let row = |part: &EarnedBy| vec![part.name.clone(), credits(&part.drops), part.id.clone()];
@@ -333,11 +399,21 @@ struct Written {
 
 impl ProofCommand {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let exists = || {
+            Failure::new("exists", format!("{} exists already", self.out.display()))
+                .hint("name another file: nothing is overwritten")
+        };
+        if self.out.exists() {
+            return Err(exists().into());
+        }
         let spinner = context.out.spinner("waiting for the epoch that signs the proof's state");
         let proof = remote(context).and_then(|remote| Ok(remote.proof(&self.receipt)?));
         spinner.finish_and_clear();
         let proof = proof?;
         let written = crate::files::create_new(&self.out, &proof, PROOF_MODE);
+        if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+            return Err(exists().into());
+        }
         written.with_context(|| format!("cannot write {}", self.out.display()))?;
         let written = Written { file: self.out.display().to_string(), bytes: proof.len() };
         context.out.print(&written, |_| {

@@ -26,9 +26,14 @@ impl Verify {
         let file = file.with_context(|| format!("the proof {} cannot be opened", self.proof.display()))?;
         let mut bytes = Vec::new();
         // One byte more than a proof may have, to see that there is more.
-        file.take(MAX_PROOF_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        let read = file.take(MAX_PROOF_BYTES as u64 + 1).read_to_end(&mut bytes);
+        read.with_context(|| format!("the proof {} cannot be read", self.proof.display()))?;
         let proved = verify(&bytes, &genesis).map_err(|error| {
-            Failure::new(error.as_str(), error.to_string()).hint("do not believe it: ask another node for a proof")
+            let hint = match error.as_str() {
+                "malformed" => "is this the right file? `tributary proof RECEIPT --out FILE` writes a proof",
+                _ => "do not believe it: ask another node for a proof",
+            };
+            Failure::new(error.as_str(), error.to_string()).hint(hint)
         })?;
         context.out.print(&as_json(&proved), |paint| as_text(&proved, paint))
     }

@@ -91,12 +91,33 @@ impl Raw {
 
     pub(super) fn addresses(&self) -> Result<Vec<Multiaddr>, String> {
         const ALLOWED: &str = "a list of addresses such as [\"/ip4/127.0.0.1/tcp/7371\"]";
-        let parse = |text: &str| text.trim().parse().map_err(|_| ALLOWED.to_owned());
+        const LOOSE: &str = "addresses such as /ip4/127.0.0.1/tcp/7371, separated by commas, or the same in the file's \
+                             form [\"A\", \"B\"]";
+        let parse = |text: &str, allowed: &str| text.trim().parse().map_err(|_| allowed.to_owned());
         match self {
-            Self::Loose(text) => text.split(',').filter(|part| !part.trim().is_empty()).map(parse).collect(),
-            Self::List(values) => values.iter().map(|value| parse(value.text(ALLOWED)?.text)).collect(),
+            Self::Loose(text) => loose_items(text).ok_or(LOOSE)?.into_iter().map(|item| parse(item, LOOSE)).collect(),
+            Self::List(values) => values.iter().map(|value| parse(value.text(ALLOWED)?.text, ALLOWED)).collect(),
             _ => Err(ALLOWED.to_owned()),
         }
+    }
+}
+
+/// The items of `A,B` or of `["A", "B"]`, whose quotes a shell may have taken; `None` if it is neither.
+fn loose_items(text: &str) -> Option<Vec<&str>> {
+    let text = text.trim();
+    let items = match text.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None => text,
+    };
+    items.split(',').filter(|item| !item.trim().is_empty()).map(bare).collect()
+}
+
+/// The item without its quotes, if it has any.
+fn bare(item: &str) -> Option<&str> {
+    let item = item.trim();
+    match item.chars().next() {
+        Some(quote @ ('"' | '\'')) => item.strip_prefix(quote)?.strip_suffix(quote),
+        _ => Some(item),
     }
 }
 

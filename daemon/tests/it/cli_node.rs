@@ -67,6 +67,50 @@ fn init_makes_a_node_once() {
 }
 
 #[test]
+fn init_refuses_before_it_makes_anything() {
+    let folder = folder();
+    let home = folder.path().join("home");
+    for (name, refused) in [("", "name"), ("My Network", "name"), (&"n".repeat(33), "name")] {
+        let (code, message) = error(&home, &["init", "--network", name]);
+        assert_eq!(code, refused, "{message}");
+        assert!(!home.exists(), "nothing half-made is left");
+    }
+    for file in ["devnet.json", "genesis.json"] {
+        let home = folder.path().join(file.replace('.', "-"));
+        std::fs::create_dir(&home).unwrap();
+        std::fs::write(home.join(file), "{}").unwrap();
+        assert_eq!(error(&home, &["init", "--network", "mine"]).0, "exists", "{file}");
+        assert_eq!(std::fs::read_dir(&home).unwrap().count(), 1, "nothing half-made is left");
+    }
+    assert_eq!(error(&home, &["init", "--genesis", "nowhere.json"]).0, "nofile");
+    assert!(!home.exists());
+    let neither = tributary(&home, &["init"]);
+    assert_eq!(neither.status.code(), Some(2));
+    assert!(text(&neither.stderr).contains("<--genesis <FILE>|--network <NAME>>"), "{}", text(&neither.stderr));
+}
+
+#[test]
+fn a_malformed_id_says_where_the_right_one_is_found() {
+    let home = folder();
+    for (words, list) in [
+        (["datanet", "show", "x"].as_slice(), "tributary datanet list"),
+        (&["contribute", "f", "--to", "x", "--credit", "c", "--key", "k"], "tributary datanet list"),
+        (&["approve", "x", "--key", "k"], "tributary datanet show"),
+        (&["dataset", "show", "x"], "tributary dataset list"),
+        (&["model", "register", "m", "--from", "x", "--weights", "f", "--key", "k"], "tributary dataset list"),
+        (&["model", "show", "x"], "tributary model list"),
+        (&["explain", "x"], "tributary receipt list"),
+    ] {
+        let people = tributary(home.path(), words);
+        assert_eq!(people.status.code(), Some(2), "{words:?}");
+        assert!(text(&people.stderr).contains(&format!("hint: `{list}")), "{words:?}: {}", text(&people.stderr));
+        let programs = tributary(home.path(), &[words, &["--json"]].concat());
+        let document: Value = serde_json::from_slice(&programs.stdout).unwrap();
+        assert!(document["error"]["hint"].as_str().unwrap_or_default().contains(list), "{document}");
+    }
+}
+
+#[test]
 fn a_node_joins_the_network_of_a_genesis_file() {
     let (first, second) = (folder(), folder());
     let made = json(first.path(), &["init", "--network", "mine"]);
@@ -122,12 +166,25 @@ fn wrong_usage_and_wrong_configuration_have_their_own_codes() {
     assert_eq!(tributary(home.path(), &["strat"]).status.code(), Some(2));
 
     assert_eq!(error(home.path(), &["start"]).0, "nonode");
+    let hint = text(&tributary(home.path(), &["start"]).stderr);
+    assert!(hint.contains("--network NAME (or --genesis FILE)"), "{hint}");
     assert_eq!(error(home.path(), &["stop"]).0, "notrunning");
     assert_eq!(error(home.path(), &["status", "--api", "localhost"]).0, "url");
     json(home.path(), &["init", "--network", "mine"]);
     let (code, message) = error(home.path(), &["start", "--set", "network.mdsn=true"]);
     assert_eq!(code, "key");
     assert!(message.contains("did you mean `network.mdns`?"), "{message}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("api.listen={}", taken.local_addr().unwrap());
+    let used = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp = format!("network.listen=[\"/ip4/127.0.0.1/udp/{}/quic-v1\"]", used.local_addr().unwrap().port());
+    let free = ["api.listen=127.0.0.1:0", "network.listen=[\"/ip4/127.0.0.1/udp/0/quic-v1\"]"];
+    for [api, network] in [[listen.as_str(), free[1]], [free[0], udp.as_str()]] {
+        // Not through `error`: a node that starts also logs on its streams.
+        let clash = tributary(home.path(), &["start", "--set", api, "--set", network]);
+        assert_eq!(clash.status.code(), Some(1));
+        assert!(text(&clash.stderr).contains("hint: another program"), "{}", text(&clash.stderr));
+    }
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(error(home.path(), &["status", "--api", &format!("http://{nobody}")]).0, "unreachable");
 }
@@ -204,6 +261,10 @@ fn a_detached_devnet_stays_until_it_is_taken_down() {
     assert!(up["nodes"][0]["pid"].is_u64());
     let again = json(folder.path(), &[&["devnet", "up", "--detach"], &at[..]].concat());
     assert_eq!(again["nodes"][0]["pid"], up["nodes"][0]["pid"], "what runs is left alone");
-    assert_eq!(json(folder.path(), &[&["devnet", "down"], &at[..]].concat()), serde_json::json!(["node0"]));
+    let shown = json(&dir, &["devnet", "status"]);
+    let hint = text(&tributary(&dir, &["start"]).stderr);
+    assert!(hint.contains("hint: it is a devnet's folder: tributary devnet up"), "{hint}");
+    assert_eq!(shown[0]["pid"], up["nodes"][0]["pid"], "a devnet's folder as the home stands for the devnet");
+    assert_eq!(json(&dir, &["devnet", "down"]), serde_json::json!(["node0"]));
     assert_eq!(json(folder.path(), &[&["devnet", "down"], &at[..]].concat()), serde_json::json!([]));
 }

@@ -81,6 +81,33 @@ fn a_flag_wins_over_a_variable_and_that_over_the_file() {
 }
 
 #[test]
+fn a_list_outside_the_file_may_have_the_files_form_or_commas_alone() {
+    let home = home_with("");
+    let (a, b) = ("/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.2/udp/2/quic-v1");
+    let forms = [
+        format!("{a},{b}"),
+        format!(" {a} , {b}, "),
+        format!("[\"{a}\", \"{b}\"]"),
+        format!("['{a}','{b}',]"),
+        format!("[{a}, {b}]"),
+    ];
+    for form in forms {
+        let flag = format!("network.peers={form}");
+        let addresses = vec![a.parse().unwrap(), b.parse().unwrap()];
+        assert_eq!(load(home.path(), &[], &[&flag]).unwrap().network.peers, addresses, "{form}");
+        assert_eq!(load(home.path(), &[("TRIBUTARY_NETWORK_PEERS", &form)], &[]).unwrap().network.peers, addresses);
+    }
+    for none in ["", "[]"] {
+        let flag = format!("network.listen={none}");
+        assert!(load(home.path(), &[], &[&flag]).unwrap().network.listen.is_empty());
+    }
+    for wrong in [format!("[{a}"), format!("[\"{a}]"), "\"".to_owned(), "127.0.0.1:80".to_owned()] {
+        let said = refused("", &[], &[&format!("network.listen={wrong}")]);
+        assert!(said.contains("separated by commas, or the same in the file's form [\"A\", \"B\"]"), "{said}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_place_and_the_nearest_right_one() {
     assert_eq!(
         refused("[network]\n\nmndns = true\n", &[], &[]),

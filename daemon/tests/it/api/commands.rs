@@ -80,12 +80,23 @@ fn from_a_file_to_a_verified_payout_by_commands_alone() {
     let submit = ["receipt", "submit", "--model", &model, "--prompt", "A tale", "--output", &answer];
     let signers = ["--payer", "payer", "--server", "operator", "--wait"];
     let receipt = id(&desk.json(&[submit.as_slice(), &signers].concat()));
+    let long = desk.write("long.txt", &vec![b'a'; protocol::limits::MAX_ANSWER_BYTES + 1]);
+    let submit = ["receipt", "submit", "--model", &model, "--prompt", "A tale", "--output", &long];
+    assert_eq!(desk.fails(&[submit.as_slice(), &signers].concat()).0, "oversize");
 
     let explained = desk.text(&["explain", &receipt]);
     assert!(explained.contains("[1: the clocks of the harbour town were striking thirteen]"), "{explained}");
     assert!(explained.contains("Ada A. (Tales)") && explained.contains("treasury"), "{explained}");
     assert!(desk.text(&["earnings"]).contains("Ada A."));
-    assert_eq!(desk.json(&["earnings", "ada"])["names"][0], "Ada A.");
+    let ada = desk.json(&["earnings", "ada"]);
+    assert_eq!(ada["names"][0], "Ada A.");
+    assert!(ada["balance"]["available"].is_string() && ada["balance"]["pending"].is_string(), "{ada}");
+    let ada = desk.text(&["earnings", "ada"]);
+    assert!(ada.contains("\nbalance ") && ada.contains("\nof it available "), "{ada}");
+    let stranger = desk.json(&["keys", "new", "stranger"])["account"].as_str().expect("an address").to_owned();
+    let nothing = desk.text(&["earnings", &stranger]);
+    assert!(nothing.contains("0 cr available, 0 cr pending"), "{nothing}");
+    assert!(!nothing.contains("credited as") && !nothing.contains("of it"), "empty rows are left out: {nothing}");
     for words in [
         ["datanet", "list"].as_slice(),
         &["datanet", "show", &datanet],
@@ -100,7 +111,32 @@ fn from_a_file_to_a_verified_payout_by_commands_alone() {
         assert!(!desk.text(words).is_empty(), "{words:?}");
     }
     verified(&desk, &node, &receipt);
+    curated(&desk, &tale);
+    money(&desk);
     node.stop();
+}
+
+/// A DataNet whose owner decides: what waits is seen, and decided by its id.
+fn curated(desk: &Desk, tale: &str) {
+    let datanet = id(&desk.json(&["datanet", "create", "Chosen", "--curated", "--key", "owner"]));
+    let offered = desk.json(&["contribute", tale, "--to", &datanet, "--credit", "Ada A.", "--key", "ada"]);
+    assert_eq!(offered["state"], "pending");
+    assert_eq!(desk.json(&["datanet", "show", &datanet])["pending"][0]["id"], offered["id"]);
+    let shown = desk.text(&["datanet", "show", &datanet]);
+    assert!(shown.contains(&id(&offered)) && shown.contains("tributary approve ID"), "{shown}");
+    desk.json(&["approve", &id(&offered), "--key", "owner"]);
+    let shown = desk.json(&["datanet", "show", &datanet]);
+    assert_eq!((shown["pending"].as_array().map(Vec::len), &shown["contributions"]["admitted"]), (Some(0), &1.into()));
+}
+
+/// Payments that make no sense, and those that nobody can make.
+fn money(desk: &Desk) {
+    assert_eq!(desk.fails(&["transfer", "ada", "0", "--key", "payer"]).0, "amount");
+    assert_eq!(desk.fails(&["transfer", "payer", "1", "--key", "payer"]).0, "oneself");
+    let words = ["transfer", "ada", "1cr", "--key", "stranger"];
+    assert_eq!(desk.fails(&words).0, "funds");
+    let said = String::from_utf8_lossy(&desk.run(&words).stderr).into_owned();
+    assert!(said.contains("cr; somebody else") && said.contains("tributary transfer trib1"), "{said}");
 }
 
 fn verified(desk: &Desk, node: &TestNode, receipt: &str) {
@@ -108,6 +144,11 @@ fn verified(desk: &Desk, node: &TestNode, receipt: &str) {
     let (proof, genesis) = (path("payout.proof"), path("genesis.json"));
     daemon::genesis_file::write_new(Path::new(&genesis), &node.genesis).expect("a genesis file");
     desk.json(&["proof", receipt, "--out", &proof]);
+    assert_eq!(desk.fails(&["proof", receipt, "--out", &proof]).0, "exists");
+    assert_eq!(desk.fails(&["verify", &path("nowhere.proof"), "--genesis", &genesis]).0, "nofile");
+    assert_eq!(desk.fails(&["verify", &genesis, "--genesis", &genesis]).0, "malformed");
+    let folder = desk.home.path().display().to_string();
+    assert!(desk.fails(&["verify", &folder, "--genesis", &genesis]).1.contains(&folder));
     assert!(desk.text(&["verify", &proof, "--genesis", &genesis]).contains("the clocks of the harbour town"));
     let mut bytes = std::fs::read(&proof).expect("the proof");
     let middle = bytes.len() / 2;
