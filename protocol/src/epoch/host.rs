@@ -101,7 +101,7 @@ pub(crate) struct Host {
 /// are short, because every turn of a proposer that is down costs one; the later ones suit any network.
 fn timeouts() -> LinearTimeouts {
     LinearTimeouts {
-        propose: Duration::from_millis(1_000),
+        propose: Duration::from_millis(1_500),
         propose_delta: Duration::from_millis(500),
         prevote: Duration::from_millis(400),
         prevote_delta: Duration::from_millis(400),
