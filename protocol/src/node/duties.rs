@@ -82,6 +82,9 @@ impl Node {
             return;
         }
         let owed = ledger::unattested(&self.state, &self.address);
+        if owed.is_empty() {
+            return; // Nearly always, and then the pool need not be looked through.
+        }
         let attests = |object: &Verified| match object.object() {
             Object::Operation(Operation { account, action: Action::Attest { manifest }, .. }) => {
                 (*account == self.address).then_some(*manifest)

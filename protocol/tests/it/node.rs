@@ -106,6 +106,8 @@ struct World {
     digest: blake3::Hasher,
     /// Evidence names this holder, once there is one.
     holder: Option<Holder>,
+    /// Whoever answers first with a proposed block answers with a false body.
+    false_bodies: bool,
 }
 
 const PEOPLE: u8 = 10;
@@ -145,6 +147,7 @@ impl World {
             tokens: 0,
             digest: blake3::Hasher::new(),
             holder: None,
+            false_bodies: false,
         };
         for _ in 0..4 {
             let mut disk = Disk::default();
@@ -243,6 +246,11 @@ impl World {
             Effect::FetchBlock { id, .. } => {
                 let found = self.members.iter().find_map(|member| member.offered.get(&id).cloned());
                 if let Some(block) = found {
+                    if self.false_bodies {
+                        let mut altered = block.clone();
+                        altered.body.settlements.push(vec![1]);
+                        self.send(1, index, Input::Block(Box::new(altered)));
+                    }
                     let delay = 2 + self.dice.roll(20);
                     self.send(delay, index, Input::Block(Box::new(block)));
                 }
@@ -581,6 +589,45 @@ fn a_false_body_under_the_right_header_is_neither_voted_on_nor_committed() {
     assert_eq!(world.heights()[2], height - 1, "a block with a false body was committed");
     world.run_until("the node catches up all the same", |world| world.heights()[2] >= 10);
     world.check_agreement();
+}
+
+#[test]
+fn a_false_body_that_comes_first_costs_no_round() {
+    let mut world = World::new(17, 0);
+    world.false_bodies = true;
+    world.run_until("twenty epochs", |world| world.heights().iter().all(|height| *height >= 20));
+    let rounds: Vec<u32> = world.members[0].disk.blocks.values().map(|(_, certificate)| certificate.round).collect();
+    assert!(rounds.iter().all(|round| *round == 0), "{rounds:?}");
+    world.check_agreement();
+}
+
+#[test]
+fn a_validator_proposes_in_its_turn_only() {
+    use protocol::block::{ProposalPayload, ValidatorSet};
+    use protocol::crypto::Purpose;
+    use protocol::wire::{ConsensusMessage, SignedProposal};
+    let mut world = World::new(19, 0);
+    world.run_until("three epochs", |world| world.heights().iter().all(|height| *height >= 3));
+    let (height, genesis) = (world.heights()[0] + 1, world.genesis.hash());
+    let validators = ValidatorSet::of_genesis(&world.genesis).hash();
+    let verdicts: Vec<Effect> = (0..4)
+        .map(|index| {
+            let (key, block) = (world.keys[index].clone(), BlockId([9; 32]));
+            let payload =
+                ProposalPayload { height, round: 0, block, pol_round: None, validators, validator: key.account() };
+            let signature = key.sign(Purpose::Proposal, &genesis, &canonical(&payload));
+            let validator = key.account();
+            let proposal = SignedProposal { height, round: 0, block, pol_round: None, validator, signature };
+            let message = ConsensusMessage::Proposal(proposal);
+            let node = world.members[0].node.as_mut().unwrap();
+            let effects = node.handle(world.now, Input::Consensus { message, peer: peer(1), token: Token(1) });
+            effects.into_iter().next().unwrap()
+        })
+        .collect();
+    let accepted = verdicts.iter().filter(|effect| **effect == Effect::Judge(Token(1), Verdict::Accept)).count();
+    let refused =
+        verdicts.iter().filter(|effect| **effect == Effect::Judge(Token(1), Verdict::Reject("proposer"))).count();
+    assert_eq!((accepted, refused), (1, 3), "{verdicts:?}");
 }
 
 #[test]
