@@ -5,7 +5,7 @@
 //! - A certificate is the precommits of more than two thirds of the power. The next block carries one, which is where
 //!   the beacon is drawn from.
 
-use crate::crypto::{self, Signature};
+use crate::crypto::{self, Claim, Purpose, Signature};
 use crate::genesis::{Genesis, canonical};
 use crate::ids::{Account, BlockId, Hash32};
 use crate::objects::Envelope;
@@ -26,6 +26,9 @@ pub struct Header {
     pub state_root: Hash32,
     /// [`ValidatorSet::hash`] of the set that decides this block.
     pub validators: Hash32,
+    /// [`ValidatorSet::hash`] of the set that decides the next block: a change takes effect two heights after the block
+    /// that made it, so it is known here already.
+    pub next_validators: Hash32,
     /// [`crypto::beacon`] of the certificate in the body; of nothing at height 1.
     pub beacon: Hash32,
     /// [`Body::hash`].
@@ -217,19 +220,30 @@ impl Certificate {
             return Err(CertificateError::Power { signed, total: validators.total_power() });
         }
         let set = validators.hash();
-        for (key, signature) in &self.signatures {
-            let payload = canonical(&VotePayload {
-                step: VoteStep::Precommit,
-                height: self.height,
-                round: self.round,
-                block: Some(self.block),
-                validators: set,
-                validator: *key,
-            });
-            if !crypto::verify(key, crypto::Purpose::Vote, genesis, &payload, signature) {
-                return Err(CertificateError::Signature(*key));
-            }
+        let payloads: Vec<Vec<u8>> = (self.signatures.iter())
+            .map(|(validator, _)| {
+                canonical(&VotePayload {
+                    step: VoteStep::Precommit,
+                    height: self.height,
+                    round: self.round,
+                    block: Some(self.block),
+                    validators: set,
+                    validator: *validator,
+                })
+            })
+            .collect();
+        let claims: Vec<Claim<'_>> = (self.signatures.iter().zip(&payloads))
+            .map(|((signer, signature), payload)| Claim {
+                signer: *signer,
+                purpose: Purpose::Vote,
+                payload,
+                signature: *signature,
+            })
+            .collect();
+        let verdicts = crypto::verify_all(&claims, genesis);
+        match claims.iter().zip(verdicts).find(|(_, holds)| !holds) {
+            Some((claim, _)) => Err(CertificateError::Signature(claim.signer)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

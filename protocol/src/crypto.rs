@@ -6,6 +6,10 @@
 //! - Signatures are ed25519 under the ZIP-215 rule, which accepts exactly the same signatures one by one and in
 //!   batches (docs/adr/0003). Keys whose point has small order are refused as accounts: anyone could sign for them.
 
+mod batch;
+
+pub use batch::{Claim, verify_all};
+
 use crate::ids::{Account, BlockId, DataNetId, Hash32, ObjectId, to_hex};
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes};
@@ -187,6 +191,13 @@ pub fn state_key(key: &[u8]) -> [u8; 32] {
 /// The hash of nodes and values in the Merkle state.
 pub fn state_hash(bytes: &[u8]) -> [u8; 32] {
     derive("tributary v1 state node", &[bytes])
+}
+
+/// Seed of the weights of a batch of signatures: whoever makes a signature cannot choose the weight it will have.
+fn batch_weights(transcript: &[u8]) -> blake3::OutputReader {
+    let mut hasher = blake3::Hasher::new_derive_key("tributary v1 batch weights");
+    hasher.update(transcript);
+    hasher.finalize_xof()
 }
 
 /// An ed25519 signature.

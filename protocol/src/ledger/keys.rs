@@ -8,7 +8,7 @@ use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId
 pub const HEIGHT: &[u8] = &[0x01];
 /// The network's parameters.
 pub const PARAMS: &[u8] = &[0x02];
-/// The validator set.
+/// The validator set of the next height.
 pub const VALIDATORS: &[u8] = &[0x03];
 /// All money there is.
 pub const SUPPLY: &[u8] = &[0x04];
@@ -16,6 +16,8 @@ pub const SUPPLY: &[u8] = &[0x04];
 pub const TREASURY: &[u8] = &[0x05];
 /// The fees of all sealed receipts that are neither settled nor refunded.
 pub const ESCROW: &[u8] = &[0x06];
+/// The validator set of the height after the next.
+pub const NEXT_VALIDATORS: &[u8] = &[0x08];
 /// How many contributions were admitted so far: the next one's place in the order of admission.
 pub const NEXT_ORDER: &[u8] = &[0x07];
 

@@ -45,9 +45,14 @@ pub trait Read {
         self.record(keys::PARAMS)
     }
 
-    /// The validator set; none before the genesis.
+    /// The validator set of the next height; none before the genesis.
     fn validators(&self) -> Option<ValidatorSet> {
         self.record(keys::VALIDATORS)
+    }
+
+    /// The validator set of the height after the next; none before the genesis.
+    fn next_validators(&self) -> Option<ValidatorSet> {
+        self.record(keys::NEXT_VALIDATORS)
     }
 
     /// All money there is.

@@ -7,7 +7,7 @@ use crate::envelope::Verified;
 use crate::epoch::Out;
 use crate::genesis::canonical;
 use crate::ids::{Account, BlockId, Hash32};
-use crate::ledger::{self, Executed, Limits};
+use crate::ledger::{self, Executed, Limits, Read as _};
 use crate::limits::{MAX_CLOCK_DRIFT_MS, MAX_PROPOSED_BLOCKS};
 use crate::node::Commit;
 use crate::wire::ConsensusMessage;
@@ -192,6 +192,7 @@ impl Node {
         expect(header.time_ms > self.head.time_ms, "its time is not after its parent's")?;
         expect(header.state_root == self.head.state_root, "its state root is not that of the ledger")?;
         expect(header.validators == self.set.hash(), "it names another validator set")?;
+        expect(header.next_validators == self.next_set_hash(), "it names another validator set after it")?;
         expect(self.set.get(&header.proposer).is_some(), "its proposer is no validator")?;
         expect(header.body == body.hash(), "its body is not the one that its header names")?;
         expect(header.beacon == beacon_of(body.last_commit.as_ref()), "its beacon is not that of its certificate")?;
@@ -210,6 +211,11 @@ impl Node {
             verified.push(object);
         }
         ledger::execute_block(&self.state, block, &verified).map_err(|error| with_causes(&error))
+    }
+
+    /// The hash of the set that decides the height after the open one.
+    fn next_set_hash(&self) -> Hash32 {
+        self.state.next_validators().map(|set| set.hash()).unwrap_or_default()
     }
 
     fn check_last_commit(&self, commit: Option<&Certificate>) -> Result<(), String> {
@@ -264,6 +270,7 @@ impl Node {
             proposer: self.address,
             state_root: self.head.state_root,
             validators: self.set.hash(),
+            next_validators: self.next_set_hash(),
             beacon: beacon_of(body.last_commit.as_ref()),
             body: body.hash(),
         };

@@ -40,6 +40,7 @@ fn from_header(header: &Header) -> proto::Header {
         proposer: header.proposer.0.to_vec(),
         state_root: header.state_root.0.to_vec(),
         validators: header.validators.0.to_vec(),
+        next_validators: header.next_validators.0.to_vec(),
         beacon: header.beacon.0.to_vec(),
         body: header.body.0.to_vec(),
     }
@@ -53,6 +54,7 @@ fn to_header(message: proto::Header) -> Result<Header, Fault> {
         proposer: Account(fixed("proposer", &message.proposer)?),
         state_root: Hash32(fixed("state_root", &message.state_root)?),
         validators: Hash32(fixed("validators", &message.validators)?),
+        next_validators: Hash32(fixed("next_validators", &message.next_validators)?),
         beacon: Hash32(fixed("beacon", &message.beacon)?),
         body: Hash32(fixed("body", &message.body)?),
     })

@@ -105,6 +105,7 @@ pub(crate) fn commit(height: u64, envelopes: Vec<Envelope>) -> Commit {
         proposer: Account([2; 32]),
         state_root: Hash32([3; 32]),
         validators: Hash32([4; 32]),
+        next_validators: Hash32([4; 32]),
         beacon: Hash32([5; 32]),
         body: body.hash(),
     };

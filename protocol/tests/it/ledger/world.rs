@@ -91,6 +91,7 @@ impl World {
             proposer: Account::default(),
             state_root: Hash32::default(),
             validators: Hash32::default(),
+            next_validators: Hash32::default(),
             beacon: Hash32::default(),
             body: Hash32::default(),
         };

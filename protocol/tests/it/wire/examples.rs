@@ -199,6 +199,7 @@ pub(super) fn block() -> Block {
         proposer: account(12),
         state_root: Hash32([0x63; 32]),
         validators: Hash32([0x61; 32]),
+        next_validators: Hash32([0x60; 32]),
         beacon: crypto::beacon(&canonical(&certificate())),
         body: body.hash(),
     };

@@ -206,14 +206,15 @@ pub(super) fn certificate() -> impl Strategy<Value = Certificate> {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    (number(), block_id(), number(), account(), hash(), hash(), hash(), hash()).prop_map(
-        |(height, parent, time_ms, proposer, state_root, validators, beacon, body)| Header {
+    (number(), block_id(), number(), account(), hash(), hash(), hash(), hash(), hash()).prop_map(
+        |(height, parent, time_ms, proposer, state_root, validators, next_validators, beacon, body)| Header {
             height,
             parent,
             time_ms,
             proposer,
             state_root,
             validators,
+            next_validators,
             beacon,
             body,
         },
