@@ -7,7 +7,7 @@
 
 use crate::crypto::{self, Claim, Purpose, Signature};
 use crate::genesis::{Genesis, canonical};
-use crate::ids::{Account, BlockId, Hash32};
+use crate::ids::{Account, BlockId, Hash32, ObjectId};
 use crate::objects::Envelope;
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -73,6 +73,61 @@ impl Block {
     /// The block's id.
     pub fn id(&self) -> BlockId {
         self.header.id()
+    }
+}
+
+/// A block without what its receiver most likely has: objects by id, attribution bodies by root.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct CompactBlock {
+    /// The block's header.
+    pub header: Header,
+    /// [`Body::last_commit`].
+    pub last_commit: Option<Certificate>,
+    /// The ids of [`Body::envelopes`], in their order.
+    pub objects: Vec<ObjectId>,
+    /// [`crypto::attribution_root`] of each of [`Body::settlements`], in their order.
+    pub settlements: Vec<Hash32>,
+}
+
+impl CompactBlock {
+    /// A block in short.
+    pub fn of(block: &Block) -> Self {
+        let body = &block.body;
+        Self {
+            header: block.header.clone(),
+            last_commit: body.last_commit.clone(),
+            objects: body.envelopes.iter().map(Envelope::id).collect(),
+            settlements: body.settlements.iter().map(|bytes| crypto::attribution_root(bytes)).collect(),
+        }
+    }
+}
+
+/// The parts of a compact block that its receiver lacks: their places in it, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct MissingParts {
+    /// Places in [`CompactBlock::objects`].
+    pub objects: Vec<u32>,
+    /// Places in [`CompactBlock::settlements`].
+    pub settlements: Vec<u32>,
+}
+
+/// Parts of a block that were asked for, in the order asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Parts {
+    /// Envelopes.
+    pub envelopes: Vec<Envelope>,
+    /// Attribution bodies.
+    pub settlements: Vec<Vec<u8>>,
+}
+
+impl Parts {
+    /// These parts of a block; those that it has not are left out.
+    pub fn of(block: &Block, missing: &MissingParts) -> Self {
+        let place = |place: &u32| usize::try_from(*place).ok();
+        let envelopes = missing.objects.iter().filter_map(place).filter_map(|at| block.body.envelopes.get(at)).cloned();
+        let bodies =
+            missing.settlements.iter().filter_map(place).filter_map(|at| block.body.settlements.get(at)).cloned();
+        Self { envelopes: envelopes.collect(), settlements: bodies.collect() }
     }
 }
 
@@ -207,8 +262,9 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Checks that validators with more than two thirds of the power precommitted this block.
-    pub fn verify(&self, validators: &ValidatorSet, genesis: &Hash32) -> Result<(), CertificateError> {
+    /// Checks that those who are said to have signed are validators with more than two thirds of the power, each named
+    /// once. It says nothing of their signatures.
+    pub fn check_power(&self, validators: &ValidatorSet) -> Result<(), CertificateError> {
         if !self.signatures.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(CertificateError::Order);
         }
@@ -219,6 +275,12 @@ impl Certificate {
         if !validators.is_quorum(signed) {
             return Err(CertificateError::Power { signed, total: validators.total_power() });
         }
+        Ok(())
+    }
+
+    /// Checks that validators with more than two thirds of the power precommitted this block.
+    pub fn verify(&self, validators: &ValidatorSet, genesis: &Hash32) -> Result<(), CertificateError> {
+        self.check_power(validators)?;
         let set = validators.hash();
         let payloads: Vec<Vec<u8>> = (self.signatures.iter())
             .map(|(validator, _)| {

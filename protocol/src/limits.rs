@@ -62,8 +62,12 @@ pub const MAX_POOL_BYTES: usize = 256 * 1024 * 1024;
 pub const MAX_SYNC_BLOCKS: u64 = 64;
 /// Bytes of one answer to a range request on the wire: at least one whole block fits, with its certificate.
 pub const MAX_SYNC_BYTES: usize = MAX_BLOCK_WIRE_BYTES + 64 * 1024;
-/// Bytes of one request to a peer.
-pub const MAX_REQUEST_BYTES: usize = 256;
+/// Bytes of one message of set reconciliation, which compares pools: one message tells apart some thousand objects.
+pub const MAX_RECONCILE_BYTES: usize = 32 * 1024;
+/// Objects asked for by id at once.
+pub const MAX_ASKED_OBJECTS: usize = 512;
+/// Bytes of one request to a peer: the largest names objects by id, or is a message of set reconciliation.
+pub const MAX_REQUEST_BYTES: usize = MAX_RECONCILE_BYTES + 256;
 /// Bytes of one slice of a document in an answer, with what proves it.
 pub const MAX_BLOB_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of one consensus message.
@@ -87,6 +91,9 @@ const _: () = assert!(
     (MAX_BLOCK_BYTES / 16 * 17) as u64 + 80 * MAX_SYNC_BLOCKS <= MAX_SYNC_BYTES as u64,
     "blocks and certificates of MAX_BLOCK_BYTES together travel in one answer"
 );
+const _: () = assert!(MAX_ASKED_OBJECTS * 34 <= MAX_RECONCILE_BYTES);
+const _: () =
+    assert!(MAX_BLOCK_ENVELOPES * 2 + MAX_BLOCK_SETTLEMENTS * 2 + 64 <= MAX_REQUEST_BYTES, "any parts are asked for");
 const _: () = assert!(MAX_BLOB_BYTES + 64 <= MAX_SYNC_BYTES);
 const _: () = assert!(MAX_VALIDATORS * 160 + 64 <= MAX_CONSENSUS_BYTES, "a certificate of every validator travels");
 const _: () = assert!(MAX_PRICE.0 * 2 * MAX_TOKENS as u128 / 1000 <= MAX_AMOUNT.0, "any price can be charged");

@@ -146,11 +146,11 @@ impl Ingest {
         tokio::spawn(async move {
             let answer = network.request(peer, Protocol::Status, wire::encode_request(&Request::Status)).await;
             let status = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
-            if let Some(Response::Status { height, genesis: theirs, .. }) = status
+            if let Some(Response::Status { height, genesis: theirs, lowest, .. }) = status
                 && theirs == genesis
             {
                 tracing::info!(%peer, height, "peer joined");
-                driver.input(Input::PeerStatus { peer: Peer(peer.to_bytes()), height }).await;
+                driver.input(Input::PeerStatus { peer: Peer(peer.to_bytes()), height, lowest }).await;
             }
         });
     }
@@ -182,7 +182,7 @@ impl Ingest {
             (Protocol::Status, Request::Status) => {
                 let status = self.driver.status();
                 let block = (status.height > 0).then_some(status.block);
-                Ok(Response::Status { height: status.height, block, genesis: self.genesis })
+                Ok(Response::Status { height: status.height, block, genesis: self.genesis, lowest: 1 })
             }
             (Protocol::Block, Request::BlockById(id)) => {
                 if let Some(block) = self.offered.get(id) {

@@ -86,8 +86,14 @@ impl Outside for Wiring {
             Effect::PublishObject(envelope) => self.publish(topic_of(&envelope), wire::encode_envelope(&envelope)),
             Effect::PublishConsensus(message) => self.publish(Topic::Consensus, wire::encode_consensus(&message)),
             Effect::OfferBlock(block) => self.offered.offer(*block),
-            Effect::FetchBlock { id, height, peer } => self.fetch_block(id, height, &peer),
+            Effect::FetchBlock { id, height, peer, whole: _ } => self.fetch_block(id, height, &peer),
             Effect::RequestBlocks { peer, from, count } => self.request_blocks(peer, from, count),
+            Effect::Ask { peer, question: _ } => {
+                let driver = self.driver.clone();
+                self.runtime.spawn(async move { driver.input(Input::Answered { peer, answer: None }).await });
+            }
+            // Blocks are fetched whole, so no parts are; nobody asks either.
+            Effect::FetchParts { .. } | Effect::Answer { .. } => {}
             Effect::Host(manifest) => self.content.host(manifest),
             Effect::Attribute { epoch, datanet, receipts, manifests } => {
                 self.content.attribute(epoch, datanet, receipts, manifests);

@@ -12,6 +12,9 @@ use malachite_types::{NilOrVal, Round, SignedExtension, VoteType};
 use std::fmt;
 use std::sync::Arc;
 
+/// 2^64 divided by the golden ratio, to the nearest odd number.
+const GOLDEN_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Ties the types together for the core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tributary;
@@ -295,13 +298,23 @@ impl core::Context for Tributary {
     type Extension = ();
     type SigningScheme = Ed25519;
 
-    /// Validators take turns: one place further with each height and each round.
+    /// Validators take turns, each as often as its power is a part of the whole.
+    ///
+    /// The power of all, laid end to end, is walked in steps of the golden ratio (a Weyl sequence): of all step lengths
+    /// this one spreads the turns most evenly, whatever the powers, and one turn never needs another's result.
     fn select_proposer<'a>(&self, set: &'a Members, height: Height, round: Round) -> &'a Validator {
         let members = set.0.members();
         let turn = height.0.wrapping_add(u64::from(round.as_u32().unwrap_or(0)));
-        let count = members.len() as u64;
-        // A genesis without validators is refused, and the remainder is below the count.
-        &members[usize::try_from(turn % count).unwrap_or(0)]
+        let fraction = turn.wrapping_mul(GOLDEN_STEP);
+        // Below the total power, as the fraction is below 2^64.
+        let place = (u128::from(fraction) * u128::from(set.0.total_power())) >> 64;
+        let mut end = 0_u128;
+        let holds = |member: &&Validator| {
+            end += u128::from(member.power);
+            place < end
+        };
+        // A genesis without validators is refused, and no change leaves a set without any.
+        members.iter().find(holds).unwrap_or(&members[0])
     }
 
     fn new_proposal(

@@ -6,17 +6,18 @@
 //!   itself goes on after a handler's error, so the host is poisoned instead ([`Host::fatal`]).
 //! - Nothing is signed twice in one place: the last-sign record is checked and comes out before any signature leaves.
 //! - Logged values carry their block, so that a decision reached again after a restart has its block at hand.
-//! - Every signature is checked once: what was checked for this height is remembered.
+//! - Every signature is checked once ([`Signatures`]), against the set of its height.
 //! - No target time is given to the core, which is its only use of a wall clock.
 
-use super::context::{Height, Members, Tributary, Value, Vote};
+use super::context::{Height, Members, Proposal, Tributary, Value, Vote};
 use super::convert::{CoreInput, WalEntry, input_of, polka_out, proposal_out, round_out, vote_out};
 use super::sign_record::{SignRecord, Slot};
-use crate::block::{Block, Certificate, ValidatorSet, VoteStep};
-use crate::crypto::{self, Purpose, SecretKey, Signature};
+use super::signatures::{Said, Signatures};
+use crate::block::{Block, Certificate, ValidatorSet, VotePayload, VoteStep};
+use crate::crypto::{Purpose, SecretKey, Signature};
 use crate::genesis::canonical;
 use crate::ids::{Account, BlockId, Hash32};
-use crate::wire::ConsensusMessage;
+use crate::wire::{ConsensusMessage, SignedProposal, SignedVote};
 use malachite::{
     ConsensusMsg, Effect, Error, Input, LivenessMsg, LocallyProposedValue, Params, ProposedValue, Resumable, Resume,
     SignedConsensusMsg, State,
@@ -30,14 +31,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Heights ahead of the current one whose messages are kept.
-const FUTURE_HEIGHTS: usize = 8;
+/// Heights ahead of the current one whose messages are kept: while the node rests, the open one is the next of the last
+/// decided, and its next is the one whose set is known as well.
+const FUTURE_HEIGHTS: usize = 2;
 /// Messages kept for each of them.
 const FUTURE_MESSAGES: usize = 2048;
-/// Rounds ahead of the current one whose blocks are fetched; the core keeps messages as far ahead.
+/// Rounds ahead of the current one whose messages are taken; the core keeps them as far ahead.
 const ROUNDS_AHEAD: u32 = 10;
-/// Signatures remembered as checked; a height with 256 validators and several rounds stays below it.
-const MAX_CHECKED: usize = 16 * 1024;
 
 /// What the host asks of the node, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,17 +76,18 @@ pub(crate) enum Out {
 struct Io {
     key: SecretKey,
     address: Account,
-    genesis: Hash32,
-    set: Arc<ValidatorSet>,
-    set_hash: Hash32,
+    signatures: Signatures,
     timeouts: LinearTimeouts,
     record: SignRecord,
     height: u64,
     replaying: bool,
     timers: BTreeMap<u64, Timeout>,
     next_timer: u64,
-    checked: BTreeSet<[u8; 32]>,
     blocks: BTreeMap<BlockId, Block>,
+    /// Those of them that this validator built itself.
+    own: BTreeSet<BlockId>,
+    /// Proposals of before a restart whose blocks are not here.
+    bare: Vec<SignedProposal>,
     out: Vec<Out>,
     fatal: Option<String>,
 }
@@ -122,26 +123,29 @@ impl Host {
             value_payload: ValuePayload::ProposalAndParts,
             enabled: true,
         };
-        let core = State::new(Tributary, Height(0), Members(set.clone()), params, FUTURE_HEIGHTS, FUTURE_MESSAGES);
-        let set_hash = set.hash();
+        let core = State::new(Tributary, Height(0), Members(set), params, FUTURE_HEIGHTS, FUTURE_MESSAGES);
         let io = Io {
             key,
             address,
-            genesis,
-            set,
-            set_hash,
+            signatures: Signatures::new(genesis),
             timeouts: timeouts(),
             record,
             height: 0,
             replaying: false,
             timers: BTreeMap::new(),
             next_timer: 0,
-            checked: BTreeSet::new(),
             blocks: BTreeMap::new(),
+            own: BTreeSet::new(),
+            bare: Vec::new(),
             out: Vec::new(),
             fatal: None,
         };
         Self { core, io }
+    }
+
+    /// The validator sets of the heights that can be judged from now on: the last decided, the open and the next.
+    pub(crate) fn know(&mut self, sets: impl IntoIterator<Item = (u64, Arc<ValidatorSet>)>) {
+        self.io.signatures.know(sets);
     }
 
     /// The height that is being agreed on.
@@ -166,7 +170,7 @@ impl Host {
 
     /// A block of our own for the open height, if there is one already.
     pub(crate) fn own_block(&self) -> Option<&Block> {
-        self.io.blocks.values().find(|block| block.header.proposer == self.io.address)
+        self.io.own.iter().find_map(|id| self.io.blocks.get(id))
     }
 
     /// May a proposal be signed for this round, by the last-sign record?
@@ -179,36 +183,50 @@ impl Host {
         std::mem::take(&mut self.io.out)
     }
 
-    /// Starts a height; after a restart with the entries that were logged for it.
+    /// Starts a height; after a restart with the entries that were logged for it. Its set must be known.
     ///
     /// # Errors
     /// A sentence when the log cannot be read.
     pub(crate) fn start(&mut self, height: u64, log: &[Vec<u8>]) -> Result<(), String> {
+        let Some(set) = self.io.signatures.set(height).cloned() else {
+            return Err(format!("the validators of height {height} are not known"));
+        };
         self.io.height = height;
-        self.io.checked.clear();
         self.io.blocks.clear();
+        self.io.own.clear();
         let mut entries = Vec::with_capacity(log.len());
         for (index, bytes) in log.iter().enumerate() {
             let entry: WalEntry = borsh::from_slice(bytes).map_err(|error| {
                 format!("entry {index} of height {height} in the agreement log is damaged: {error}")
             })?;
-            if let WalEntry::Value { id, block: Some(block), .. } = &entry {
-                self.io.blocks.insert(*id, block.as_ref().clone());
+            if let WalEntry::Value { id, proposer, block: Some(block), .. } = &entry {
+                self.io.keep(*id, block.as_ref().clone(), *proposer);
             }
-            entries.push(entry.input());
+            entries.push(entry);
         }
         self.io.replaying = !entries.is_empty();
-        let set = Members(self.io.set.clone());
-        self.feed(Input::StartHeight(Height(height), set, false, None, VoteExtensionPolicy::Disabled));
+        self.feed(Input::StartHeight(Height(height), Members(set), false, None, VoteExtensionPolicy::Disabled));
         if self.io.replaying {
-            self.core.index_wal_entries(entries.iter());
-            for entry in entries {
-                self.feed(entry);
+            let inputs: Vec<CoreInput> = entries.iter().map(WalEntry::input).collect();
+            self.core.index_wal_entries(inputs.iter());
+            for input in inputs {
+                self.feed(input);
             }
             self.core.reset_entries_index();
             self.io.replaying = false;
         }
+        let blocks = &self.io.blocks;
+        let lacks_block = |entry: WalEntry| match entry {
+            WalEntry::Proposal(proposal) if !blocks.contains_key(&proposal.block) => Some(proposal),
+            _ => None,
+        };
+        self.io.bare = entries.into_iter().filter_map(lacks_block).collect();
         Ok(())
+    }
+
+    /// Proposals of before a restart whose blocks are not here.
+    pub(crate) fn take_bare_proposals(&mut self) -> Vec<SignedProposal> {
+        std::mem::take(&mut self.io.bare)
     }
 
     /// A peer's message. It must have passed [`Host::check_message`].
@@ -227,44 +245,39 @@ impl Host {
     pub(crate) fn propose(&mut self, round: u32, block: Block) {
         let value = Value(block.id());
         let height = Height(block.header.height);
-        self.io.blocks.insert(value.0, block);
+        self.io.keep(value.0, block, self.io.address);
         self.feed(Input::Propose(LocallyProposedValue::new(height, Round::new(round), value)));
     }
 
-    /// Somebody's block, and whether the ledger takes it.
-    pub(crate) fn value(&mut self, round: u32, block: Block, valid: bool) {
+    /// Somebody's block, and whether the ledger takes it. `proposer` is whose turn it was in that round.
+    pub(crate) fn value(&mut self, round: u32, proposer: Account, block: Block, valid: bool) {
         let id = block.id();
         let value = ProposedValue {
             height: Height(block.header.height),
             round: Round::new(round),
             valid_round: Round::Nil,
-            proposer: block.header.proposer,
+            proposer,
             value: Value(id),
             validity: Validity::from_bool(valid),
         };
-        self.io.blocks.insert(id, block);
+        self.io.keep(id, block, proposer);
         self.feed(Input::ProposedValue(value, ValueOrigin::Consensus));
     }
 
     /// Are all signatures of a message those of validators, and right? In one word why not.
     pub(crate) fn check_message(&mut self, message: &ConsensusMessage) -> Result<(), &'static str> {
         match message {
-            ConsensusMessage::Vote(_) => {
-                let CoreInput::Vote(vote) = input_of(message) else { return Err("malformed") };
-                self.io.check(
-                    vote.message.voter,
-                    Purpose::Vote,
-                    &vote.message.payload(self.io.set_hash),
-                    &vote.signature,
-                )
+            ConsensusMessage::Vote(vote) => {
+                let said = self.io.said_in_vote(vote);
+                self.io.signatures.check(vote.height, &[said])
             }
             ConsensusMessage::Proposal(said) => {
                 let CoreInput::Proposal(proposal) = input_of(message) else { return Err("malformed") };
-                if self.proposer(said.height, said.round) != said.validator {
+                if self.proposer(said.height, said.round) != Some(said.validator) {
                     return Err("proposer");
                 }
-                let payload = proposal.message.payload(self.io.set_hash);
-                self.io.check(proposal.message.proposer, Purpose::Proposal, &payload, &proposal.signature)
+                let said = self.io.said_in_proposal(&proposal.message, proposal.signature);
+                self.io.signatures.check(proposal.message.height.0, &[said])
             }
             // Checked here already, or anybody could have others forward what the core then drops.
             ConsensusMessage::Polka(_) => {
@@ -278,16 +291,27 @@ impl Host {
         }
     }
 
-    /// Whose turn it is.
-    fn proposer(&self, height: u64, round: u32) -> Account {
-        Tributary.select_proposer(&Members(self.io.set.clone()), Height(height), Round::new(round)).key
+    /// Does a certificate prove a decision of a height whose set is known?
+    pub(crate) fn check_certificate(&mut self, certificate: &Certificate) -> Result<(), String> {
+        self.io.signatures.check_certificate(certificate)
     }
 
-    /// Is a proposal near enough to the round that is agreed on to fetch its block? The core bounds the rounds of what it
-    /// keeps, but not of the blocks that it is given.
-    pub(crate) fn may_fetch(&self, proposal: &crate::wire::SignedProposal) -> bool {
-        let current = if proposal.height == self.io.height { self.round().unwrap_or(0) } else { 0 };
-        proposal.round <= current.saturating_add(ROUNDS_AHEAD)
+    /// Whose turn it is; none where the set is not known.
+    pub(crate) fn proposer(&self, height: u64, round: u32) -> Option<Account> {
+        let set = self.io.signatures.set(height)?.clone();
+        Some(Tributary.select_proposer(&Members(set), Height(height), Round::new(round)).key)
+    }
+
+    /// Is a message near enough to the round that is agreed on to be of use? The core keeps votes and proposals of no
+    /// later rounds; certificates, which nobody makes alone, lead out of any.
+    pub(crate) fn is_near(&self, message: &ConsensusMessage) -> bool {
+        let round = match message {
+            ConsensusMessage::Vote(vote) => vote.round,
+            ConsensusMessage::Proposal(proposal) => proposal.round,
+            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => return true,
+        };
+        let current = if message.height() == self.io.height { self.round().unwrap_or(0) } else { 0 };
+        round <= current.saturating_add(ROUNDS_AHEAD)
     }
 
     /// The blocks of the open height.
@@ -385,7 +409,7 @@ impl Io {
                 r.resume_with(())
             }
             Effect::SignVote(vote, r) => {
-                let payload = vote.payload(self.set_hash);
+                let payload = vote.payload(self.signatures.set_hash(vote.height.0));
                 let step = match vote.step {
                     VoteStep::Prevote => Slot::PREVOTE,
                     VoteStep::Precommit => Slot::PRECOMMIT,
@@ -394,17 +418,19 @@ impl Io {
                 r.resume_with(SignedMessage::new(vote, signature))
             }
             Effect::SignProposal(proposal, r) => {
-                let payload = proposal.payload(self.set_hash);
+                let payload = proposal.payload(self.signatures.set_hash(proposal.height.0));
                 let slot = Slot::new(proposal.height.0, proposal.round, Slot::PROPOSAL);
                 let signature = self.sign(slot, Purpose::Proposal, &payload)?;
                 r.resume_with(SignedMessage::new(proposal, signature))
             }
-            Effect::VerifySignature(message, key, r) => {
-                let (purpose, payload) = match &message.message {
-                    ConsensusMsg::Vote(vote) => (Purpose::Vote, vote.payload(self.set_hash)),
-                    ConsensusMsg::Proposal(proposal) => (Purpose::Proposal, proposal.payload(self.set_hash)),
+            Effect::VerifySignature(message, signer, r) => {
+                let (height, said) = match &message.message {
+                    ConsensusMsg::Vote(vote) => (vote.height.0, self.said(vote, message.signature)),
+                    ConsensusMsg::Proposal(proposal) => {
+                        (proposal.height.0, self.said_in_proposal(proposal, message.signature))
+                    }
                 };
-                r.resume_with(self.check(key, purpose, &payload, &message.signature).is_ok())
+                r.resume_with(said.signer == signer && self.signatures.check(height, &[said]).is_ok())
             }
             Effect::VerifyCommitCertificate(certificate, _, thresholds, r) => {
                 let value = NilOrVal::Val(certificate.value_id);
@@ -412,7 +438,7 @@ impl Io {
                     let step = VoteStep::Precommit;
                     (Vote::new(step, certificate.height, certificate.round, value, vote.address), vote.signature)
                 });
-                r.resume_with(self.certificate(thresholds.quorum, votes))
+                r.resume_with(self.certificate(certificate.height.0, thresholds.quorum, votes.collect()))
             }
             Effect::VerifyExtendedCommitCertificate(certificate, _, thresholds, _, r) => {
                 let value = NilOrVal::Val(certificate.value_id);
@@ -420,7 +446,7 @@ impl Io {
                     let step = VoteStep::Precommit;
                     (Vote::new(step, certificate.height, certificate.round, value, vote.address), vote.signature)
                 });
-                r.resume_with(self.certificate(thresholds.quorum, votes))
+                r.resume_with(self.certificate(certificate.height.0, thresholds.quorum, votes.collect()))
             }
             Effect::VerifyPolkaCertificate(polka, _, thresholds, r) => r.resume_with(self.polka(&polka, thresholds)),
             Effect::VerifyRoundCertificate(round, _, thresholds, r) => r.resume_with(self.round(&round, thresholds)),
@@ -446,7 +472,7 @@ impl Io {
 
     /// Signs, unless something else was signed in this place or a later one: then the node must stop.
     fn sign(&mut self, slot: Slot, purpose: Purpose, payload: &[u8]) -> Result<Signature, String> {
-        match self.record.sign(slot, payload, || self.key.sign(purpose, &self.genesis, payload)) {
+        match self.record.sign(slot, payload, || self.key.sign(purpose, self.signatures.genesis(), payload)) {
             Ok(signature) => {
                 self.out.push(Out::Sign(canonical(&self.record)));
                 Ok(signature)
@@ -458,27 +484,34 @@ impl Io {
         }
     }
 
-    fn check(
-        &mut self,
-        key: Account,
-        purpose: Purpose,
-        payload: &[u8],
-        signature: &Signature,
-    ) -> Result<(), &'static str> {
-        if self.set.get(&key).is_none() {
-            return Err("stranger");
+    /// Keeps a block of the open height. The header's word for its proposer is not signed, so it is not asked.
+    fn keep(&mut self, id: BlockId, block: Block, proposer: Account) {
+        if proposer == self.address {
+            self.own.insert(id);
         }
-        let name = crypto::state_hash(&[payload, &signature.0].concat());
-        if self.checked.contains(&name) {
-            return Ok(());
-        }
-        if !crypto::verify(&key, purpose, &self.genesis, payload, signature) {
-            return Err("signature");
-        }
-        if self.checked.len() < MAX_CHECKED {
-            self.checked.insert(name);
-        }
-        Ok(())
+        self.blocks.insert(id, block);
+    }
+
+    fn said(&self, vote: &Vote, signature: Signature) -> Said {
+        let payload = vote.payload(self.signatures.set_hash(vote.height.0));
+        Said { signer: vote.voter, purpose: Purpose::Vote, payload, signature }
+    }
+
+    fn said_in_vote(&self, vote: &SignedVote) -> Said {
+        let payload = canonical(&VotePayload {
+            step: vote.step,
+            height: vote.height,
+            round: vote.round,
+            block: vote.block,
+            validators: self.signatures.set_hash(vote.height),
+            validator: vote.validator,
+        });
+        Said { signer: vote.validator, purpose: Purpose::Vote, payload, signature: vote.signature }
+    }
+
+    fn said_in_proposal(&self, proposal: &Proposal, signature: Signature) -> Said {
+        let payload = proposal.payload(self.signatures.set_hash(proposal.height.0));
+        Said { signer: proposal.proposer, purpose: Purpose::Proposal, payload, signature }
     }
 
     #[expect(clippy::result_large_err, reason = "the error's type and size are the core's")]
@@ -492,7 +525,7 @@ impl Io {
             .polka_signatures
             .iter()
             .map(|vote| (Vote::new(VoteStep::Prevote, polka.height, polka.round, value, vote.address), vote.signature));
-        self.certificate(thresholds.quorum, votes)
+        self.certificate(polka.height.0, thresholds.quorum, votes.collect())
     }
 
     #[expect(clippy::result_large_err, reason = "the error's type and size are the core's")]
@@ -509,32 +542,34 @@ impl Io {
             let step = super::context::vote_step(vote.vote_type);
             (Vote::new(step, round.height, round.round, vote.value_id, vote.address), vote.signature)
         });
-        self.certificate(threshold, votes)
+        self.certificate(round.height.0, threshold, votes.collect())
     }
 
     /// Sums the power of a certificate's signers, each once, each with a signature that holds.
     #[expect(clippy::result_large_err, reason = "the error's type and size are the core's")]
     fn certificate(
         &mut self,
+        height: u64,
         threshold: ThresholdParam,
-        votes: impl Iterator<Item = (Vote, Signature)>,
+        votes: Vec<(Vote, Signature)>,
     ) -> Result<(), CertificateError<Tributary>> {
+        let Some(set) = self.signatures.set(height).cloned() else {
+            return Err(CertificateError::VerificationError(None));
+        };
         let (mut seen, mut signed) = (BTreeSet::new(), 0_u64);
-        for (vote, signature) in votes {
+        for (vote, _) in &votes {
             if !seen.insert(vote.voter) {
                 return Err(CertificateError::DuplicateVote(vote.voter));
             }
-            let power = self.set.get(&vote.voter).ok_or(CertificateError::UnknownValidator(vote.voter))?.power;
-            let payload = vote.payload(self.set_hash);
-            if self.check(vote.voter, Purpose::Vote, &payload, &signature).is_err() {
-                return Err(CertificateError::VerificationError(None));
-            }
-            signed = signed.saturating_add(power);
+            let member = set.get(&vote.voter).ok_or(CertificateError::UnknownValidator(vote.voter))?;
+            signed = signed.saturating_add(member.power);
         }
-        let total = self.set.total_power();
-        if threshold.is_met(signed, total) {
-            return Ok(());
+        let total = set.total_power();
+        if !threshold.is_met(signed, total) {
+            let expected = threshold.min_expected(total);
+            return Err(CertificateError::NotEnoughVotingPower { signed, total, expected });
         }
-        Err(CertificateError::NotEnoughVotingPower { signed, total, expected: threshold.min_expected(total) })
+        let said: Vec<Said> = votes.iter().map(|(vote, signature)| self.said(vote, *signature)).collect();
+        self.signatures.check(height, &said).map_err(|_| CertificateError::VerificationError(None))
     }
 }

@@ -2,7 +2,7 @@
 //! arXiv 1807.04938), wrapped without I/O.
 //!
 //! - [`host`] feeds the core and turns its effects into an ordered list; [`context`] and [`convert`] translate types;
-//!   [`sign_record`] keeps a validator from ever contradicting itself.
+//!   [`sign_record`] keeps a validator from ever contradicting itself; [`signatures`] checks what others signed.
 //! - The core is used in its `ProposalAndParts` mode with the value = block id. The block is fetched beside it, checked
 //!   by the ledger, and only then counted, so a validator never votes for what it has not checked.
 //! - The core never fetches decided blocks; the node does that, and starts the core again at the height it reached.
@@ -11,6 +11,7 @@ mod context;
 mod convert;
 mod host;
 mod sign_record;
+mod signatures;
 
 pub(crate) use host::{Host, Out};
 pub(crate) use sign_record::SignRecord;

@@ -18,6 +18,8 @@ pub const TREASURY: &[u8] = &[0x05];
 pub const ESCROW: &[u8] = &[0x06];
 /// The validator set of the height after the next.
 pub const NEXT_VALIDATORS: &[u8] = &[0x08];
+/// The validator set that decided the last height.
+pub const LAST_VALIDATORS: &[u8] = &[0x09];
 /// How many contributions were admitted so far: the next one's place in the order of admission.
 pub const NEXT_ORDER: &[u8] = &[0x07];
 

@@ -52,6 +52,7 @@ pub fn genesis_changes(genesis: &Genesis) -> Changes {
         (keys::PARAMS.to_vec(), canonical(&genesis.params)),
         (keys::VALIDATORS.to_vec(), canonical(&ValidatorSet::of_genesis(genesis))),
         (keys::NEXT_VALIDATORS.to_vec(), canonical(&ValidatorSet::of_genesis(genesis))),
+        (keys::LAST_VALIDATORS.to_vec(), canonical(&ValidatorSet::of_genesis(genesis))),
         (keys::SUPPLY.to_vec(), canonical(&Drops(supply))),
         (keys::TREASURY.to_vec(), canonical(&Drops::ZERO)),
         (keys::ESCROW.to_vec(), canonical(&Drops::ZERO)),

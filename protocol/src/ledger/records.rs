@@ -399,7 +399,7 @@ pub(super) fn is_sound(key: &[u8], value: &[u8]) -> bool {
         (_, keys::HEIGHT | keys::NEXT_ORDER) => is::<u64>(value),
         (_, keys::SUPPLY | keys::TREASURY | keys::ESCROW) => is::<Drops>(value),
         (_, keys::PARAMS) => is::<Params>(value),
-        (_, keys::VALIDATORS | keys::NEXT_VALIDATORS) => is::<ValidatorSet>(value),
+        (_, keys::VALIDATORS | keys::NEXT_VALIDATORS | keys::LAST_VALIDATORS) => is::<ValidatorSet>(value),
         (keys::ACCOUNTS, _) => is::<AccountRecord>(value),
         (keys::VESTING, _) => is::<Drops>(value),
         (keys::DATANETS, _) => is::<DataNetRecord>(value),

@@ -103,8 +103,17 @@ impl<'a> Run<'a> {
         self.open_work();
         self.divide_dividends();
         self.book_payouts();
+        self.move_sets();
         self.view.put(keys::HEIGHT.to_vec(), &self.ctx.height);
         (self.view.into_changes(), self.events)
+    }
+
+    /// The sets move on by one height.
+    fn move_sets(&mut self) {
+        self.view.put(keys::LAST_VALIDATORS.to_vec(), &self.ctx.validators);
+        if let Some(next) = self.view.next_validators() {
+            self.view.put(keys::VALIDATORS.to_vec(), &next);
+        }
     }
 
     /// Could what was refused be accepted in a later block, without anything new from its author?

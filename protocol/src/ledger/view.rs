@@ -50,6 +50,11 @@ pub trait Read {
         self.record(keys::VALIDATORS)
     }
 
+    /// The validator set that decided the last height; none before the genesis.
+    fn last_validators(&self) -> Option<ValidatorSet> {
+        self.record(keys::LAST_VALIDATORS)
+    }
+
     /// The validator set of the height after the next; none before the genesis.
     fn next_validators(&self) -> Option<ValidatorSet> {
         self.record(keys::NEXT_VALIDATORS)

@@ -1,45 +1,27 @@
 //! Blocks: built, checked, decided, committed.
 
-use super::{Effect, Head, Node, Notice, Peer, Timer, Token, Verdict, Write};
-use crate::block::{Block, Body, Certificate, Header};
+use super::hearing::Hearing;
+use super::{Commit, Effect, Head, Node, Notice, Peer, Timer, Token, Verdict, Write};
+use crate::block::{Block, Body, Certificate, Header, VoteStep};
 use crate::crypto;
 use crate::envelope::Verified;
 use crate::epoch::Out;
 use crate::genesis::canonical;
-use crate::ids::{Account, BlockId, Hash32};
+use crate::ids::{BlockId, Hash32};
 use crate::ledger::{self, Executed, Limits, Read as _};
-use crate::limits::{MAX_CLOCK_DRIFT_MS, MAX_PROPOSED_BLOCKS};
-use crate::node::Commit;
-use crate::wire::ConsensusMessage;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Heights ahead of the open one for which a proposal's block is already fetched.
-const FETCH_AHEAD: u64 = 1;
-
-/// Blocks of one round that are fetched: a second one is already a crime of its proposer.
-const MAX_PER_ROUND: usize = 2;
-
-/// Proposed blocks on their way.
-#[derive(Debug, Default)]
-pub(super) struct Blocks {
-    /// Asked for: the height and the first round that proposed it.
-    wanted: BTreeMap<BlockId, (u64, u32)>,
-    /// Here before their height began.
-    early: BTreeMap<BlockId, Block>,
-    /// Validators that were heard of at the next height while this node rests.
-    begun: BTreeSet<Account>,
-}
+use crate::limits::MAX_CLOCK_DRIFT_MS;
+use crate::wire::{ConsensusMessage, SignedVote};
 
 impl Node {
     /// Begins the height after the head, with what was logged for it before a restart.
     pub(super) fn start_height(&mut self, now_ms: u64, log: &[Vec<u8>]) {
         let height = self.head.height + 1;
         self.resting = false;
-        self.blocks.begun.clear();
+        self.begun.clear();
         self.executed.clear();
         self.effect(Effect::CancelTimer(Timer::Epoch));
         self.log_index = u32::try_from(log.len()).unwrap_or(u32::MAX);
-        self.blocks.wanted.retain(|_, (wanted, _)| *wanted >= height);
+        self.heard.forget_below(self.head.height);
         if let Err(reason) = self.host.start(height, log) {
             return self.halt(reason);
         }
@@ -47,8 +29,11 @@ impl Node {
         for block in self.host.blocks() {
             self.effects.push(Effect::OfferBlock(Box::new(block.clone())));
         }
-        let early = std::mem::take(&mut self.blocks.early);
-        for block in early.into_values() {
+        let early = self.blocks.begin(height);
+        for proposal in self.host.take_bare_proposals() {
+            self.want_block(&proposal, Peer(Vec::new()));
+        }
+        for block in early {
             self.on_block(now_ms, block);
         }
     }
@@ -74,31 +59,66 @@ impl Node {
     /// A consensus message of a peer.
     pub(super) fn on_consensus(&mut self, now_ms: u64, message: &ConsensusMessage, peer: Peer, token: Token) {
         let (height, next) = (message.height(), self.head.height + 1);
-        let verdict = if height < next {
-            Verdict::Ignore("old")
-        } else {
-            match self.host.check_message(message) {
+        let hearing = self.heard.hear(now_ms, message);
+        let verdict = match hearing {
+            _ if height + 1 < next => Verdict::Ignore("old"),
+            // Who validates so far ahead is not known here, and agreement keeps nothing of it. The height is a hint all
+            // the same, like any that a peer tells.
+            _ if height > next + 1 || !self.host.is_near(message) => Verdict::Ignore("ahead"),
+            Hearing::Known => Verdict::Ignore("known"),
+            Hearing::TooMuch => Verdict::Ignore("toomuch"),
+            Hearing::Again => Verdict::Accept,
+            Hearing::New => match self.host.check_message(message) {
                 Ok(()) => Verdict::Accept,
-                // The set of validators may differ at a height that is not known here yet.
-                Err("stranger") if height > next => Verdict::Ignore("stranger"),
                 Err(word) => Verdict::Reject(word),
-            }
+            },
         };
+        // Late precommits of the last height complete its certificate; nothing else of it is of use to anyone.
+        let useless = height < next && verdict == Verdict::Accept && !self.add_late_precommit(message);
+        let verdict = if useless { Verdict::Ignore("old") } else { verdict };
         self.effect(Effect::Judge(token, verdict));
-        if verdict != Verdict::Accept {
-            return;
-        }
         if height > next {
             self.on_peer_height(now_ms, peer.clone(), height - 1);
         }
-        if let ConsensusMessage::Proposal(proposal) = message
-            && self.host.may_fetch(proposal)
-        {
-            self.want_block(proposal.block, height, proposal.round, peer);
+        if verdict != Verdict::Accept {
+            return;
+        }
+        self.heard.forward(now_ms, message);
+        // What agreement dropped for being ahead of its round is taken when it comes again.
+        if hearing == Hearing::New && height >= next || height == next {
+            self.take_consensus(now_ms, message, peer);
+        }
+    }
+
+    /// A message whose signatures hold.
+    fn take_consensus(&mut self, now_ms: u64, message: &ConsensusMessage, peer: Peer) {
+        match message {
+            ConsensusMessage::Proposal(proposal) => self.want_block(proposal, peer),
+            ConsensusMessage::Vote(SignedVote { block: Some(id), .. }) => self.ask_again(id, peer),
+            _ => {}
         }
         self.host.message(message);
-        if self.resting && height == next {
+        if self.resting && message.height() == self.head.height + 1 {
             self.begin_with_others(now_ms, message);
+        }
+    }
+
+    /// A precommit that came after the decision: the next block's certificate shows who took part, not only who was
+    /// fastest. Says whether it was of use.
+    fn add_late_precommit(&mut self, message: &ConsensusMessage) -> bool {
+        let (ConsensusMessage::Vote(vote), Some(certificate)) = (message, self.head.certificate.as_mut()) else {
+            return false;
+        };
+        let is_of = vote.step == VoteStep::Precommit
+            && vote.height == certificate.height
+            && vote.round == certificate.round
+            && vote.block == Some(certificate.block);
+        match certificate.signatures.binary_search_by(|(signer, _)| signer.cmp(&vote.validator)) {
+            Err(place) if is_of => {
+                certificate.signatures.insert(place, (vote.validator, vote.signature));
+                true
+            }
+            _ => false,
         }
     }
 
@@ -106,62 +126,18 @@ impl Node {
     /// them is honest, and waiting longer would only make them wait.
     fn begin_with_others(&mut self, now_ms: u64, message: &ConsensusMessage) {
         match message {
-            ConsensusMessage::Vote(vote) => self.blocks.begun.insert(vote.validator),
-            ConsensusMessage::Proposal(proposal) => self.blocks.begun.insert(proposal.validator),
+            ConsensusMessage::Vote(vote) => self.begun.insert(vote.validator),
+            ConsensusMessage::Proposal(proposal) => self.begun.insert(proposal.validator),
             ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => false,
         };
         let power = |key| self.set.get(key).map_or(0, |member| u128::from(member.power));
-        let begun: u128 = self.blocks.begun.iter().map(power).sum();
+        let begun: u128 = self.begun.iter().map(power).sum();
         if begun * 3 > u128::from(self.set.total_power()) {
             self.start_height(now_ms, &[]);
         }
     }
 
-    fn want_block(&mut self, id: BlockId, height: u64, round: u32, peer: Peer) {
-        let near = height <= self.head.height + 1 + FETCH_AHEAD;
-        let of_round = self.blocks.wanted.values().filter(|wanted| **wanted == (height, round)).count();
-        let known = self.blocks.wanted.contains_key(&id)
-            || self.blocks.early.contains_key(&id)
-            || self.host.block(&id).is_some();
-        if !near || known || of_round >= MAX_PER_ROUND || self.blocks.wanted.len() >= MAX_PROPOSED_BLOCKS {
-            return;
-        }
-        self.blocks.wanted.insert(id, (height, round));
-        self.effect(Effect::FetchBlock { id, height, peer });
-    }
-
-    /// Nobody has a block that was asked for. If it is proposed again, it is asked for again.
-    pub(super) fn on_block_missing(&mut self, id: &BlockId) {
-        self.blocks.wanted.remove(id);
-    }
-
-    /// A block that was asked for.
-    pub(super) fn on_block(&mut self, now_ms: u64, block: Block) {
-        let id = block.id();
-        let Some((height, round)) = self.blocks.wanted.get(&id).copied() else { return };
-        if block.header.body != block.body.hash() {
-            // Somebody's false body under the right header: the right one is still wanted.
-            return;
-        }
-        if height != block.header.height {
-            return self.effect(Effect::Tell(Notice::InvalidBlock {
-                block: id,
-                reason: format!("it was proposed for height {height} and says {}", block.header.height),
-            }));
-        }
-        if height > self.head.height + 1 || self.resting {
-            self.blocks.early.insert(id, block);
-            return;
-        }
-        self.blocks.wanted.remove(&id);
-        let valid = self.check_block(now_ms, &id, &block);
-        if valid {
-            self.effect(Effect::OfferBlock(Box::new(block.clone())));
-        }
-        self.host.value(round, block, valid);
-    }
-
-    fn check_block(&mut self, now_ms: u64, id: &BlockId, block: &Block) -> bool {
+    pub(super) fn check_block(&mut self, now_ms: u64, id: &BlockId, block: &Block) -> bool {
         if self.executed.contains_key(id) {
             return true;
         }
@@ -184,7 +160,7 @@ impl Node {
     }
 
     /// Checks a block against the head and runs it through the ledger.
-    fn execute(&self, block: &Block) -> Result<Executed, String> {
+    fn execute(&mut self, block: &Block) -> Result<Executed, String> {
         let (header, body) = (&block.header, &block.body);
         let expect = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
         expect(header.height == self.head.height + 1, "it is not of the next height")?;
@@ -218,7 +194,7 @@ impl Node {
         self.state.next_validators().map(|set| set.hash()).unwrap_or_default()
     }
 
-    fn check_last_commit(&self, commit: Option<&Certificate>) -> Result<(), String> {
+    fn check_last_commit(&mut self, commit: Option<&Certificate>) -> Result<(), String> {
         match (commit, &self.head.certificate) {
             (None, None) => Ok(()),
             (Some(commit), Some(own)) if commit == own => Ok(()),
@@ -226,7 +202,7 @@ impl Node {
                 if commit.height != self.head.height || commit.block != self.head.id {
                     return Err("its certificate is not of its parent".to_owned());
                 }
-                commit.verify(&self.set, &self.genesis_hash).map_err(|error| error.to_string())
+                self.host.check_certificate(commit)
             }
             (None, Some(_)) => Err("it lacks its parent's certificate".to_owned()),
             (Some(_), None) => Err("the first block has no parent to certify".to_owned()),
@@ -343,19 +319,21 @@ impl Node {
         self.hurry_if_full(now_ms);
     }
 
-    /// A decided block that was fetched: checked in full, then committed.
-    pub(super) fn commit_fetched(&mut self, block: Block, certificate: Certificate) -> Result<(), String> {
-        if certificate.block != block.id() || certificate.height != block.header.height {
-            return Err("the certificate is of another block".to_owned());
-        }
-        // The id is the header's; the body is only as good as the header's word for it.
-        if block.header.body != block.body.hash() {
-            return Err("its body is not the one that its header names".to_owned());
-        }
+    /// A decided block that was fetched, whose body and certificate belong to its header: checked in full, then committed.
+    ///
+    /// `certified` says that the certificate was checked against the set that the header names.
+    pub(super) fn commit_fetched(
+        &mut self,
+        block: Block,
+        certificate: Certificate,
+        certified: bool,
+    ) -> Result<(), String> {
         if block.header.height != self.head.height + 1 {
             return Err(format!("height {} was expected, {} came", self.head.height + 1, block.header.height));
         }
-        certificate.verify(&self.set, &self.genesis_hash).map_err(|error| error.to_string())?;
+        if !certified {
+            self.host.check_certificate(&certificate)?;
+        }
         let executed = match self.executed.remove(&certificate.block) {
             Some(executed) => executed,
             None => self.execute(&block)?,
@@ -401,7 +379,7 @@ impl Node {
         })));
         self.effect(Effect::Tell(notice));
         self.executed.clear();
-        self.blocks.early.retain(|_, block| block.header.height > height);
+        self.know_sets();
         if height.is_multiple_of(super::POOL_SWEEP_EPOCHS) {
             self.sweep_pool();
             self.publish_own();

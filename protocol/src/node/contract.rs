@@ -4,7 +4,7 @@
 //! out in order; it may gather all [`Effect::Persist`] of several inputs into one synced write, as long as that write
 //! ends before any other of their effects begins.
 
-use crate::block::{Block, Certificate};
+use crate::block::{Block, Certificate, CompactBlock, MissingParts, Parts};
 use crate::envelope::Verified;
 use crate::evidence::Evidence;
 use crate::ids::{Account, BlockId, DataNetId, ManifestId, ObjectId, ReceiptId};
@@ -30,6 +30,27 @@ pub enum Source {
     Local(Token),
     /// A peer's gossip: answered by [`Effect::Judge`].
     Gossip(Token),
+    /// A peer's answer to [`PoolQuestion::Objects`]: nobody waits.
+    Fetched,
+}
+
+/// What one node asks another about what waits in their pools.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum PoolQuestion {
+    /// A message of set reconciliation, to be answered by one; at most [`crate::limits::MAX_RECONCILE_BYTES`].
+    Reconcile(Vec<u8>),
+    /// Waiting objects by id; at most [`crate::limits::MAX_ASKED_OBJECTS`].
+    Objects(Vec<ObjectId>),
+}
+
+/// The answer to a [`PoolQuestion`].
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum PoolAnswer {
+    /// A message of set reconciliation.
+    Reconcile(Vec<u8>),
+    /// Those of the objects that wait here and have room in one answer ([`crate::limits::MAX_SYNC_BYTES`]). The world
+    /// outside checks each, as it does gossip, and hands it on as [`Source::Fetched`].
+    Objects(Vec<Envelope>),
 }
 
 /// What happens to a node.
@@ -50,8 +71,22 @@ pub enum Input {
     },
     /// A timer that [`Effect::SetTimer`] asked for.
     Timer(Timer),
-    /// A block that [`Effect::FetchBlock`] asked for.
+    /// A whole block that [`Effect::FetchBlock`] asked for.
     Block(Box<Block>),
+    /// A block in short that [`Effect::FetchBlock`] asked for.
+    Compact {
+        /// The block.
+        block: Box<CompactBlock>,
+        /// Who sent it.
+        peer: Peer,
+    },
+    /// Parts that [`Effect::FetchParts`] asked for.
+    Parts {
+        /// Of which block.
+        id: BlockId,
+        /// The parts.
+        parts: Box<Parts>,
+    },
     /// An answer to [`Effect::RequestBlocks`].
     Blocks {
         /// Who answered.
@@ -65,6 +100,22 @@ pub enum Input {
         peer: Peer,
         /// The last height it committed.
         height: u64,
+        /// The lowest height whose block it still has.
+        lowest: u64,
+    },
+    /// A peer asks. To be answered by [`Effect::Answer`].
+    Asked {
+        /// Who waits for the answer.
+        token: Token,
+        /// What it asks.
+        question: PoolQuestion,
+    },
+    /// A peer answers an [`Effect::Ask`]; none when it failed. Objects come one by one as [`Input::Object`] before this.
+    Answered {
+        /// Who.
+        peer: Peer,
+        /// What it says; objects are left out here.
+        answer: Option<PoolAnswer>,
     },
     /// The evidence that [`Effect::Attribute`] asked for, in the order asked.
     Attributed {
@@ -100,6 +151,8 @@ pub enum Timer {
     Step(u64),
     /// A request for blocks took too long.
     Sync,
+    /// Pools are compared with a peer's.
+    Reconcile,
 }
 
 /// How a gossiped message is judged.
@@ -221,8 +274,36 @@ pub enum Effect {
         id: BlockId,
         /// Its height.
         height: u64,
-        /// Who is likely to have it.
+        /// Who is likely to have it; an empty name when nobody is known to.
         peer: Peer,
+        /// The whole block, not in short: parts did not fit together.
+        whole: bool,
+    },
+    /// Get parts of a block that came in short, from this peer first, from others otherwise. When nobody has them:
+    /// [`Input::BlockMissing`].
+    FetchParts {
+        /// Its id.
+        id: BlockId,
+        /// Its height.
+        height: u64,
+        /// Who sent it in short.
+        peer: Peer,
+        /// Which parts.
+        missing: MissingParts,
+    },
+    /// Ask a peer; answered by [`Input::Answered`].
+    Ask {
+        /// Whom.
+        peer: Peer,
+        /// What.
+        question: PoolQuestion,
+    },
+    /// Answer a peer's question.
+    Answer {
+        /// Who waits.
+        token: Token,
+        /// What to say.
+        answer: PoolAnswer,
     },
     /// Ask a peer for decided blocks.
     RequestBlocks {

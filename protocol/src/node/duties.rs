@@ -34,6 +34,11 @@ pub(super) struct Duties {
 }
 
 impl Duties {
+    /// The result with this root.
+    pub(super) fn body(&self, root: &Hash32) -> Option<&Vec<u8>> {
+        self.results.values().find(|(own, _)| own == root).map(|(_, body)| body)
+    }
+
     /// Results that a block may settle.
     pub(super) fn bodies(&self) -> BTreeMap<Work, Vec<u8>> {
         self.results.iter().map(|(work, (_, body))| (*work, body.clone())).collect()

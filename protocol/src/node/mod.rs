@@ -5,17 +5,25 @@
 //!
 //! - `contract`: the inputs and effects.
 //! - `agreement`: drives `crate::epoch`, builds and checks blocks, commits epochs.
+//! - `hearing`: which messages of agreement are new.
+//! - `fetch`: gets the blocks that are proposed.
 //! - `sync`: fetches decided blocks that this node missed.
+//! - `reconcile`: compares pools with peers, so that gossip may lose what it likes.
 //! - `duties`: what a validator owes: attestations, attribution commits and reveals.
 //! - `pool`: objects that wait for a block.
 
 mod agreement;
 mod contract;
 mod duties;
+mod fetch;
+mod hearing;
 mod pool;
+mod reconcile;
 mod sync;
 
-pub use contract::{Commit, Effect, Input, Notice, Peer, Source, Timer, Token, Verdict, Write};
+pub use contract::{
+    Commit, Effect, Input, Notice, Peer, PoolAnswer, PoolQuestion, Source, Timer, Token, Verdict, Write,
+};
 
 use crate::block::{Block, Certificate, ValidatorSet};
 use crate::crypto::SecretKey;
@@ -91,6 +99,7 @@ pub struct Node {
     genesis_hash: Hash32,
     key: SecretKey,
     address: Account,
+    /// The validators of the height after the head.
     set: Arc<ValidatorSet>,
     state: State,
     tree: Tree,
@@ -103,10 +112,14 @@ pub struct Node {
     own: BTreeSet<ObjectId>,
     /// Ledger results of the valid blocks of the open height.
     executed: BTreeMap<BlockId, Executed>,
-    blocks: agreement::Blocks,
+    blocks: fetch::Blocks,
+    heard: hearing::Heard,
+    /// Validators that were heard of at the next height while this node rests.
+    begun: BTreeSet<Account>,
     /// Between a decision and the start of the next epoch.
     resting: bool,
     sync: sync::Sync,
+    reconcile: reconcile::Reconcile,
     duties: duties::Duties,
     effects: Vec<Effect>,
     halted: bool,
@@ -120,7 +133,6 @@ impl Node {
     pub fn new(genesis: Genesis, key: SecretKey, restored: Restored) -> Result<Self, RestoreError> {
         genesis.check()?;
         let genesis_hash = genesis.hash();
-        let set = Arc::new(ValidatorSet::of_genesis(&genesis));
         let damaged = |what, reason: String| RestoreError::Damaged { what, reason };
         let mut tree = Tree::from_nodes(restored.tree).map_err(|error| damaged("Merkle state", error.to_string()))?;
         let state = if restored.height == 0 && restored.entries.is_empty() {
@@ -163,8 +175,9 @@ impl Node {
             // What was acknowledged stays: promises were weighed when it came in.
             let _ = pool.insert(object, crate::objects::Drops(u128::MAX), genesis.params.object_fee);
         }
+        let set = Arc::new(state.validators().ok_or_else(|| damaged("ledger", "it has no validators".to_owned()))?);
         let host = Host::new(key.clone(), genesis_hash, set.clone(), record);
-        Ok(Self {
+        let mut node = Self {
             address: key.account(),
             genesis,
             genesis_hash,
@@ -179,13 +192,34 @@ impl Node {
             pool,
             own,
             executed: BTreeMap::new(),
-            blocks: agreement::Blocks::default(),
+            blocks: fetch::Blocks::default(),
+            heard: hearing::Heard::default(),
+            begun: BTreeSet::new(),
+            reconcile: reconcile::Reconcile::default(),
             resting: false,
             sync: sync::Sync::default(),
             duties: duties::Duties::default(),
             effects: Vec::new(),
             halted: false,
-        })
+        };
+        node.know_sets();
+        Ok(node)
+    }
+
+    /// Tells agreement who validates around the head, as the ledger says.
+    fn know_sets(&mut self) {
+        let (last, open, next) = (self.state.last_validators(), self.state.validators(), self.state.next_validators());
+        let height = self.head.height;
+        let same = |set: ValidatorSet, known: &Arc<ValidatorSet>| {
+            if set == **known { known.clone() } else { Arc::new(set) }
+        };
+        if let Some(open) = open {
+            self.set = same(open, &self.set);
+        }
+        let mut sets = BTreeMap::from([(height + 1, self.set.clone())]);
+        sets.extend(last.map(|last| (height, same(last, &self.set))));
+        sets.extend(next.map(|next| (height + 2, same(next, &self.set))));
+        self.host.know(sets);
     }
 
     /// Takes one input and gives what must be done, in order.
@@ -202,9 +236,14 @@ impl Node {
             Input::Timer(Timer::Epoch) => self.on_epoch(now_ms),
             Input::Timer(Timer::Step(id)) => self.host.timer(id),
             Input::Timer(Timer::Sync) => self.on_sync_timer(now_ms),
+            Input::Timer(Timer::Reconcile) => self.on_reconcile_timer(now_ms),
             Input::Block(block) => self.on_block(now_ms, *block),
+            Input::Compact { block, peer } => self.on_compact(now_ms, *block, peer),
+            Input::Parts { id, parts } => self.on_parts(now_ms, &id, *parts),
+            Input::Asked { token, question } => self.on_asked(token, question),
+            Input::Answered { peer, answer } => self.on_answered(now_ms, &peer, answer),
             Input::Blocks { peer, blocks } => self.on_blocks(now_ms, peer, blocks),
-            Input::PeerStatus { peer, height } => self.on_peer_height(now_ms, peer, height),
+            Input::PeerStatus { peer, height, lowest } => self.on_peer_status(now_ms, peer, height, lowest),
             Input::Attributed { epoch, datanet, evidence } => self.on_attributed(epoch, datanet, evidence),
             Input::Indexed { manifest } => self.on_indexed(manifest),
             Input::NotAttributed { epoch, datanet } => self.on_not_attributed(epoch, datanet),
@@ -282,6 +321,7 @@ impl Node {
         self.start_height(now_ms, &log);
         self.publish_own();
         self.fulfil_duties();
+        self.plan_reconciling(now_ms);
     }
 
     /// Gossips again what this node must bring into a block: gossip may lose it, and an observer never proposes.
@@ -314,6 +354,7 @@ impl Node {
                 };
                 self.effect(Effect::Judge(token, verdict));
             }
+            Source::Fetched => {}
         }
         self.hurry_if_full(now_ms);
     }

@@ -40,6 +40,11 @@ impl Pool {
         self.waiting.get(id).map(|waiting| &waiting.object)
     }
 
+    /// The ids of all that wait, ascending.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &ObjectId> {
+        self.waiting.keys()
+    }
+
     /// All that wait, in order of arrival.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Verified> {
         self.order.values().filter_map(|id| self.get(id))

@@ -32,7 +32,7 @@ impl Wire for Block {
     }
 }
 
-fn from_header(header: &Header) -> proto::Header {
+pub(super) fn from_header(header: &Header) -> proto::Header {
     proto::Header {
         height: header.height,
         parent: header.parent.0.to_vec(),
@@ -46,7 +46,7 @@ fn from_header(header: &Header) -> proto::Header {
     }
 }
 
-fn to_header(message: proto::Header) -> Result<Header, Fault> {
+pub(super) fn to_header(message: proto::Header) -> Result<Header, Fault> {
     Ok(Header {
         height: message.height,
         parent: BlockId(fixed("parent", &message.parent)?),

@@ -6,8 +6,8 @@
 
 use super::fields::Fault;
 use crate::limits::{
-    MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS, MAX_DOCUMENTS, MAX_LICENCES, MAX_LINEAGE, MAX_MANIFEST_CONTRIBUTIONS,
-    MAX_SIGNATURES, MAX_SYNC_BLOCKS, MAX_VALIDATORS,
+    MAX_ASKED_OBJECTS, MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS, MAX_DOCUMENTS, MAX_LICENCES, MAX_LINEAGE,
+    MAX_MANIFEST_CONTRIBUTIONS, MAX_SIGNATURES, MAX_SYNC_BLOCKS, MAX_VALIDATORS,
 };
 use crate::refusal::Refusal;
 
@@ -44,6 +44,9 @@ fn most(message: &Message, field: &Field) -> (&'static str, u64) {
         ("RoundCertificate", "signatures") => ("signatures of the round certificate", MAX_VALIDATORS),
         ("Body", "envelopes") => ("envelopes of the block", MAX_BLOCK_ENVELOPES),
         ("Body", "settlements") => ("settlements of the block", MAX_BLOCK_SETTLEMENTS),
+        ("PartsResponse", "envelopes") => ("envelopes of the answer", MAX_BLOCK_ENVELOPES),
+        ("PartsResponse", "settlements") => ("settlements of the answer", MAX_BLOCK_SETTLEMENTS),
+        ("ObjectsResponse", "envelopes") => ("envelopes of the answer", MAX_ASKED_OBJECTS),
         ("BlocksResponse", "blocks") => return ("blocks of the answer", MAX_SYNC_BLOCKS),
         _ => (field.name, 0),
     };

@@ -3,11 +3,17 @@
 //! An answer proves nothing by arriving: blocks are checked against their certificates and ids, slices against their
 //! document's hash, by whoever asked.
 
+use super::block::{from_header, to_header};
 use super::fields::{Fault, fixed, optional, required};
 use super::{Wire, proto, schema, within};
-use crate::block::{Block, Certificate};
-use crate::ids::{BlockId, Hash32};
-use crate::limits::{MAX_BLOB_BYTES, MAX_BLOCK_WIRE_BYTES, MAX_SYNC_BLOCKS};
+use crate::block::{Block, Certificate, CompactBlock, MissingParts, Parts};
+use crate::ids::{BlockId, Hash32, ObjectId};
+use crate::limits::{
+    MAX_ASKED_OBJECTS, MAX_BLOB_BYTES, MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS, MAX_BLOCK_WIRE_BYTES,
+    MAX_RECONCILE_BYTES, MAX_SYNC_BLOCKS,
+};
+use crate::node::{PoolAnswer, PoolQuestion};
+use crate::objects::Envelope;
 use crate::refusal::Refusal;
 use prost::Message;
 
@@ -23,6 +29,17 @@ pub enum Request {
     },
     /// A block that may not be decided yet.
     BlockById(BlockId),
+    /// The same in short.
+    CompactBlock(BlockId),
+    /// Parts of a block.
+    Parts {
+        /// Which block.
+        id: BlockId,
+        /// Which parts.
+        missing: MissingParts,
+    },
+    /// What waits in the other node's pool.
+    Pool(PoolQuestion),
     /// Where the other node stands.
     Status,
     /// A slice of a document.
@@ -54,7 +71,15 @@ pub enum Response {
         block: Option<BlockId>,
         /// Which network it is in.
         genesis: Hash32,
+        /// The lowest height whose block it still has.
+        lowest: u64,
     },
+    /// A block in short, or none where it is unknown.
+    CompactBlock(Option<CompactBlock>),
+    /// Parts of a block; none where it is unknown.
+    Parts(Parts),
+    /// What waits in a node's pool.
+    Pool(PoolAnswer),
     /// A slice with what proves it, or none where the document is not held.
     Blob(Option<Vec<u8>>),
 }
@@ -66,12 +91,25 @@ impl Wire for Request {
 
     fn to_wire(&self) -> proto::Request {
         use proto::request::Request as Message;
-        let request = match *self {
-            Self::Blocks { from, count } => Message::Blocks(proto::BlocksRequest { from, count }),
+        let request = match self {
+            Self::Blocks { from, count } => Message::Blocks(proto::BlocksRequest { from: *from, count: *count }),
             Self::BlockById(id) => Message::Block(proto::BlockRequest { id: id.0.to_vec() }),
+            Self::CompactBlock(id) => Message::CompactBlock(proto::CompactBlockRequest { id: id.0.to_vec() }),
+            Self::Parts { id, missing } => Message::Parts(proto::PartsRequest {
+                id: id.0.to_vec(),
+                envelopes: from_places(&missing.objects),
+                settlements: from_places(&missing.settlements),
+            }),
+            Self::Pool(PoolQuestion::Reconcile(message)) => {
+                Message::Reconcile(proto::ReconcileRequest { message: message.clone() })
+            }
+            Self::Pool(PoolQuestion::Objects(ids)) => {
+                Message::Objects(proto::ObjectsRequest { ids: ids.iter().flat_map(|id| id.0).collect() })
+            }
             Self::Status => Message::Status(proto::StatusRequest {}),
             Self::Blob { hash, offset, len, size } => {
-                Message::Blob(proto::BlobRequest { hash: hash.0.to_vec(), offset, len, size })
+                let (hash, offset, len, size) = (hash.0.to_vec(), *offset, *len, *size);
+                Message::Blob(proto::BlobRequest { hash, offset, len, size })
             }
         };
         proto::Request { request: Some(request) }
@@ -91,10 +129,61 @@ impl Wire for Request {
                 Self::Blocks { from, count }
             }
             Message::Block(request) => Self::BlockById(BlockId(fixed("id", &request.id)?)),
+            Message::CompactBlock(request) => Self::CompactBlock(BlockId(fixed("id", &request.id)?)),
+            Message::Parts(request) => Self::Parts {
+                id: BlockId(fixed("id", &request.id)?),
+                missing: MissingParts {
+                    objects: to_places("envelopes", &request.envelopes, MAX_BLOCK_ENVELOPES)?,
+                    settlements: to_places("settlements", &request.settlements, MAX_BLOCK_SETTLEMENTS)?,
+                },
+            },
+            Message::Reconcile(request) => {
+                within("the message of reconciliation", request.message.len(), MAX_RECONCILE_BYTES)?;
+                Self::Pool(PoolQuestion::Reconcile(request.message))
+            }
+            Message::Objects(request) => {
+                let ids = to_hashes("ids", &request.ids, MAX_ASKED_OBJECTS)?;
+                if ids.is_empty() {
+                    return Err(Refusal::Field { field: "ids", reason: "it asks for no object".into() }.into());
+                }
+                Self::Pool(PoolQuestion::Objects(ids.into_iter().map(ObjectId).collect()))
+            }
             Message::Status(proto::StatusRequest {}) => Self::Status,
             Message::Blob(request) => to_blob_request(&request)?,
         })
     }
+}
+
+/// A map of places: bit i of it is place i, the lowest bit of each byte first, and no zero bytes at its end.
+fn from_places(places: &[u32]) -> Vec<u8> {
+    let mut map = Vec::new();
+    for place in places {
+        let (byte, bit) = (*place as usize / 8, place % 8);
+        if map.len() <= byte {
+            map.resize(byte + 1, 0);
+        }
+        map[byte] |= 1 << bit;
+    }
+    map
+}
+
+fn to_places(name: &str, map: &[u8], limit: usize) -> Result<Vec<u32>, Fault> {
+    within("a map of parts", map.len(), limit.div_ceil(8))?;
+    if map.last() == Some(&0) {
+        return Err(Fault::Malformed(format!("the map of {name} ends in a zero byte")));
+    }
+    let bits = map.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+    Ok((0_u32..).zip(bits).filter(|(_, set)| *set).map(|(place, _)| place).collect())
+}
+
+/// Hashes of 32 bytes, one after the other.
+fn to_hashes(name: &str, bytes: &[u8], limit: usize) -> Result<Vec<[u8; 32]>, Fault> {
+    within("a list of hashes", bytes.len(), limit * 32)?;
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    if !rest.is_empty() {
+        return Err(Fault::Malformed(format!("{name} has {} bytes, not a multiple of 32", bytes.len())));
+    }
+    Ok(hashes.to_vec())
 }
 
 fn to_blob_request(message: &proto::BlobRequest) -> Result<Request, Fault> {
@@ -123,7 +212,21 @@ impl Wire for Response {
                 Message::Blocks(proto::BlocksResponse { blocks: blocks.iter().map(decided).collect() })
             }
             Self::Block(block) => Message::Block(proto::BlockResponse { block: block.as_ref().map(Block::to_wire) }),
-            Self::Status { height, block, genesis } => Message::Status(proto::StatusResponse {
+            Self::CompactBlock(block) => {
+                Message::CompactBlock(proto::CompactBlockResponse { block: block.as_ref().map(from_compact) })
+            }
+            Self::Parts(parts) => Message::Parts(proto::PartsResponse {
+                envelopes: parts.envelopes.iter().map(Envelope::to_wire).collect(),
+                settlements: parts.settlements.clone(),
+            }),
+            Self::Pool(PoolAnswer::Reconcile(message)) => {
+                Message::Reconcile(proto::ReconcileResponse { message: message.clone() })
+            }
+            Self::Pool(PoolAnswer::Objects(envelopes)) => Message::Objects(proto::ObjectsResponse {
+                envelopes: envelopes.iter().map(Envelope::to_wire).collect(),
+            }),
+            Self::Status { height, block, genesis, lowest } => Message::Status(proto::StatusResponse {
+                lowest: *lowest,
                 height: *height,
                 block: block.map(|id| id.0.to_vec()).unwrap_or_default(),
                 genesis: genesis.0.to_vec(),
@@ -144,7 +247,21 @@ impl Wire for Response {
                 Self::Blocks(answer.blocks.into_iter().map(decided).collect::<Result<_, Fault>>()?)
             }
             Message::Block(answer) => Self::Block(answer.block.map(to_block).transpose()?),
+            Message::CompactBlock(answer) => Self::CompactBlock(answer.block.map(to_compact).transpose()?),
+            Message::Parts(answer) => Self::Parts(Parts {
+                envelopes: answer.envelopes.into_iter().map(Envelope::from_wire).collect::<Result<_, Fault>>()?,
+                settlements: answer.settlements,
+            }),
+            Message::Reconcile(answer) => {
+                within("the message of reconciliation", answer.message.len(), MAX_RECONCILE_BYTES)?;
+                Self::Pool(PoolAnswer::Reconcile(answer.message))
+            }
+            Message::Objects(answer) => {
+                let envelopes = answer.envelopes.into_iter().map(Envelope::from_wire).collect::<Result<_, Fault>>()?;
+                Self::Pool(PoolAnswer::Objects(envelopes))
+            }
             Message::Status(answer) => Self::Status {
+                lowest: answer.lowest,
                 height: answer.height,
                 block: optional("block", &answer.block)?.map(BlockId),
                 genesis: Hash32(fixed("genesis", &answer.genesis)?),
@@ -161,4 +278,24 @@ impl Wire for Response {
 fn to_block(message: proto::Block) -> Result<Block, Fault> {
     within("the block", message.encoded_len(), MAX_BLOCK_WIRE_BYTES)?;
     Block::from_wire(message)
+}
+
+fn from_compact(block: &CompactBlock) -> proto::CompactBlock {
+    proto::CompactBlock {
+        header: Some(from_header(&block.header)),
+        last_commit: block.last_commit.as_ref().map(Certificate::to_wire),
+        objects: block.objects.iter().flat_map(|id| id.0).collect(),
+        settlements: block.settlements.iter().flat_map(|root| root.0).collect(),
+    }
+}
+
+fn to_compact(message: proto::CompactBlock) -> Result<CompactBlock, Fault> {
+    let objects = to_hashes("objects", &message.objects, MAX_BLOCK_ENVELOPES)?;
+    let settlements = to_hashes("settlements", &message.settlements, MAX_BLOCK_SETTLEMENTS)?;
+    Ok(CompactBlock {
+        header: to_header(required("header", message.header)?)?,
+        last_commit: message.last_commit.map(Certificate::from_wire).transpose()?,
+        objects: objects.into_iter().map(ObjectId).collect(),
+        settlements: settlements.into_iter().map(Hash32).collect(),
+    })
 }

@@ -2,16 +2,17 @@
 //!
 //! One seed decides every delay, loss and crash; it is printed with every failure.
 
-use protocol::block::{Block, Certificate};
-use protocol::crypto::{SecretKey, content_root, document_hash, prompt_commitment};
+use protocol::block::{Block, Certificate, CompactBlock, Parts, ProposalPayload, ValidatorSet, VotePayload, VoteStep};
+use protocol::crypto::{Purpose, SecretKey, content_root, document_hash, prompt_commitment};
 use protocol::envelope::{Verified, seal};
 use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Span};
 use protocol::genesis::{Genesis, GenesisValidator, Params, canonical};
 use protocol::ids::{BlockId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
 use protocol::ledger::{Read, ReceiptState, audit};
-use protocol::node::{Effect, Input, Node, Peer, Restored, Source, Timer, Token, Verdict, Write};
+use protocol::node::{Effect, Input, Node, Peer, PoolAnswer, Restored, Source, Timer, Token, Verdict, Write};
 use protocol::objects::*;
 use protocol::refusal::Refusal;
+use protocol::wire::{ConsensusMessage, PolkaCert, SignedProposal, SignedVote};
 use std::collections::{BTreeMap, BTreeSet};
 
 const TEXT: &str = "It was the best of times, it was the worst of times, it was the age of wisdom.";
@@ -103,6 +104,10 @@ struct World {
     dice: Dice,
     loss_percent: u64,
     tokens: u64,
+    /// Who waits for an answer.
+    asking: BTreeMap<Token, usize>,
+    /// Objects are not gossiped.
+    mute: bool,
     digest: blake3::Hasher,
     /// Evidence names this holder, once there is one.
     holder: Option<Holder>,
@@ -145,6 +150,8 @@ impl World {
             dice: Dice(seed),
             loss_percent,
             tokens: 0,
+            asking: BTreeMap::new(),
+            mute: false,
             digest: blake3::Hasher::new(),
             holder: None,
             false_bodies: false,
@@ -177,7 +184,9 @@ impl World {
         for other in 0..4 {
             if other != index && self.members[other].node.is_some() {
                 let height = self.members[other].disk.restored.height;
-                self.send(10, index, Input::PeerStatus { peer: peer(other), height });
+                self.send(10, index, Input::PeerStatus { peer: peer(other), height, lowest: 1 });
+                let height = self.members[index].disk.restored.height;
+                self.send(10, other, Input::PeerStatus { peer: peer(index), height, lowest: 1 });
             }
         }
     }
@@ -189,6 +198,7 @@ impl World {
         member.timers.clear();
         member.offered.clear();
         self.queue.retain(|_, (to, _)| *to != index);
+        self.asking.retain(|_, asker| *asker != index);
     }
 
     fn send(&mut self, delay: u64, to: usize, input: Input) {
@@ -218,6 +228,7 @@ impl World {
     fn carry_out(&mut self, index: usize, effect: Effect) {
         match effect {
             Effect::Persist(write) => self.members[index].disk.write(write),
+            Effect::PublishObject(_) if self.mute => {}
             Effect::PublishObject(envelope) => {
                 let genesis = self.genesis.hash();
                 let object = Verified::check(envelope, &genesis).unwrap();
@@ -243,17 +254,49 @@ impl World {
             Effect::OfferBlock(block) => {
                 self.members[index].offered.insert(block.id(), *block);
             }
-            Effect::FetchBlock { id, .. } => {
-                let found = self.members.iter().find_map(|member| member.offered.get(&id).cloned());
-                if let Some(block) = found {
-                    if self.false_bodies {
-                        let mut altered = block.clone();
-                        altered.body.settlements.push(vec![1]);
-                        self.send(1, index, Input::Block(Box::new(altered)));
-                    }
-                    let delay = 2 + self.dice.roll(20);
-                    self.send(delay, index, Input::Block(Box::new(block)));
+            Effect::FetchBlock { id, whole, .. } => {
+                let holder = self.members.iter().position(|member| member.offered.contains_key(&id));
+                let Some(holder) = holder else { return };
+                let block = self.members[holder].offered[&id].clone();
+                if self.false_bodies {
+                    let mut altered = block.clone();
+                    altered.body.settlements.push(vec![1]);
+                    self.send(1, index, Input::Block(Box::new(altered)));
                 }
+                let delay = 2 + self.dice.roll(20);
+                let input = if whole {
+                    Input::Block(Box::new(block))
+                } else {
+                    Input::Compact { block: Box::new(CompactBlock::of(&block)), peer: peer(holder) }
+                };
+                self.send(delay, index, input);
+            }
+            Effect::FetchParts { id, missing, .. } => {
+                let found = self.members.iter().find_map(|member| member.offered.get(&id));
+                let input = found.map(|block| Input::Parts { id, parts: Box::new(Parts::of(block, &missing)) });
+                let delay = 2 + self.dice.roll(20);
+                self.send(delay, index, input.unwrap_or(Input::BlockMissing(id)));
+            }
+            Effect::Ask { peer: whom, question } => {
+                self.tokens += 1;
+                let (token, whom) = (Token(self.tokens), usize::from(whom.0[0]));
+                self.asking.insert(token, index);
+                self.send(5, whom, Input::Asked { token, question });
+            }
+            Effect::Answer { token, answer } => {
+                let Some(asker) = self.asking.remove(&token) else { return };
+                let genesis = self.genesis.hash();
+                let answer = match answer {
+                    PoolAnswer::Objects(envelopes) => {
+                        for envelope in envelopes {
+                            let object = Verified::check(envelope, &genesis).unwrap();
+                            self.send(5, asker, Input::Object(object, Source::Fetched));
+                        }
+                        PoolAnswer::Objects(Vec::new())
+                    }
+                    answer => answer,
+                };
+                self.send(6, asker, Input::Answered { peer: peer(index), answer: Some(answer) });
             }
             Effect::RequestBlocks { peer: from, from: height, count } => {
                 let disk = &self.members[usize::from(from.0[0])].disk;
@@ -295,8 +338,7 @@ impl World {
     }
 
     /// The safety that the log and the last-sign record are for.
-    fn check_one_signature(&mut self, index: usize, message: &protocol::wire::ConsensusMessage) {
-        use protocol::wire::ConsensusMessage;
+    fn check_one_signature(&mut self, index: usize, message: &ConsensusMessage) {
         let (place, said) = match message {
             ConsensusMessage::Vote(vote) if vote.validator == self.keys[index].account() => {
                 (canonical(&(0_u8, vote.step, vote.height, vote.round)), canonical(&vote.block))
@@ -567,7 +609,7 @@ fn catching_up_that_stalls_does_not_stop_a_node() {
     let restored = world.members[2].disk.load();
     world.members[2].node = Some(Node::new(world.genesis.clone(), world.keys[2].clone(), restored).unwrap());
     world.input(2, Input::Start);
-    world.input(2, Input::PeerStatus { peer: peer(3), height: u64::MAX });
+    world.input(2, Input::PeerStatus { peer: peer(3), height: u64::MAX, lowest: 1 });
     world.input(2, Input::Blocks { peer: peer(3), blocks: missing });
     world.input(2, Input::Blocks { peer: peer(3), blocks: Vec::new() });
     let before = world.heights()[0];
@@ -584,7 +626,7 @@ fn a_false_body_under_the_right_header_is_neither_voted_on_nor_committed() {
     let (mut block, certificate) = world.members[0].disk.blocks[&height].clone();
     block.body.settlements.push(vec![1, 2, 3]);
     world.start(2);
-    world.input(2, Input::PeerStatus { peer: peer(0), height: height + 5 });
+    world.input(2, Input::PeerStatus { peer: peer(0), height: height + 5, lowest: 1 });
     world.input(2, Input::Blocks { peer: peer(0), blocks: vec![(block, certificate)] });
     assert_eq!(world.heights()[2], height - 1, "a block with a false body was committed");
     world.run_until("the node catches up all the same", |world| world.heights()[2] >= 10);
@@ -603,9 +645,6 @@ fn a_false_body_that_comes_first_costs_no_round() {
 
 #[test]
 fn a_validator_proposes_in_its_turn_only() {
-    use protocol::block::{ProposalPayload, ValidatorSet};
-    use protocol::crypto::Purpose;
-    use protocol::wire::{ConsensusMessage, SignedProposal};
     let mut world = World::new(19, 0);
     world.run_until("three epochs", |world| world.heights().iter().all(|height| *height >= 3));
     let (height, genesis) = (world.heights()[0] + 1, world.genesis.hash());
@@ -632,7 +671,6 @@ fn a_validator_proposes_in_its_turn_only() {
 
 #[test]
 fn a_stranger_cannot_hurry_a_network_nor_make_it_forward_certificates() {
-    use protocol::wire::{ConsensusMessage, PolkaCert};
     let mut world = World::new(13, 0);
     world.run_until("three epochs", |world| world.heights().iter().all(|height| *height >= 3));
     let (certificate, height) = {
@@ -645,6 +683,88 @@ fn a_stranger_cannot_hurry_a_network_nor_make_it_forward_certificates() {
     let node = world.members[0].node.as_mut().unwrap();
     let effects = node.handle(world.now, Input::Consensus { message, peer: peer(1), token: Token(1 << 40) });
     assert_eq!(effects, [Effect::Judge(Token(1 << 40), Verdict::Reject("certificate"))]);
+}
+
+/// A signed precommit or prevote of a validator.
+fn vote(world: &World, index: usize, step: VoteStep, height: u64, round: u32, block: u8) -> ConsensusMessage {
+    let (key, block) = (&world.keys[index], Some(BlockId([block; 32])));
+    let validators = ValidatorSet::of_genesis(&world.genesis).hash();
+    let payload = VotePayload { step, height, round, block, validators, validator: key.account() };
+    let signature = key.sign(Purpose::Vote, &world.genesis.hash(), &canonical(&payload));
+    ConsensusMessage::Vote(SignedVote { step, height, round, block, validator: key.account(), signature })
+}
+
+#[test]
+fn pools_become_equal_without_gossip() {
+    let mut world = World::new(21, 0);
+    world.run_until("an epoch", |world| world.heights().iter().all(|height| *height >= 1));
+    world.mute = true;
+    let payer = person(3);
+    // They wait for the one before them, so that no block takes them.
+    let ids: Vec<ObjectId> = (1..=40)
+        .map(|nonce| {
+            let action = Action::Transfer { to: person(4).account(), amount: Drops(1) };
+            let operation = Operation { account: payer.account(), nonce, fee: Drops(1_000_000), action };
+            let at = usize::try_from(nonce % 4).unwrap();
+            world.submit(at, &Object::Operation(operation), &[&payer]).unwrap()
+        })
+        .collect();
+    assert!((0..4).all(|index| world.node(index).pooled().0 == 10));
+    world.run_until("equal pools", |world| (0..4).all(|i| ids.iter().all(|id| world.node(i).is_pooled(id))));
+}
+
+#[test]
+fn a_vote_heard_twice_is_forwarded_once_until_it_is_sent_again() {
+    let mut world = World::new(23, 0);
+    world.run_until("three epochs", |world| world.heights().iter().all(|height| *height >= 3));
+    let height = world.heights()[0] + 1;
+    let message = vote(&world, 1, VoteStep::Prevote, height, 0, 9);
+    let mut hear = |after_ms: u64, message: &ConsensusMessage| {
+        let node = world.members[0].node.as_mut().unwrap();
+        let message = message.clone();
+        let effects = node.handle(world.now + after_ms, Input::Consensus { message, peer: peer(1), token: Token(1) });
+        match effects.first() {
+            Some(Effect::Judge(_, verdict)) => *verdict,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(hear(0, &message), Verdict::Accept);
+    assert_eq!(hear(10, &message), Verdict::Ignore("known"));
+    assert_eq!(hear(2_010, &message), Verdict::Accept);
+}
+
+#[test]
+fn late_precommits_complete_the_last_certificate() {
+    let mut world = World::new(25, 0);
+    world.run_until("ten epochs", |world| world.heights().iter().all(|height| *height >= 10));
+    let complete = |(block, _): &&(Block, Certificate)| {
+        block.body.last_commit.as_ref().is_some_and(|commit| commit.signatures.len() == 4)
+    };
+    let blocks = &world.members[0].disk.blocks;
+    assert!(blocks.values().filter(complete).count() >= 5, "certificates in blocks name whoever took part");
+    assert!(blocks.values().any(|(_, certificate)| certificate.signatures.len() == 3), "decisions wait for nobody");
+}
+
+#[test]
+fn a_proposal_that_was_logged_without_its_block_is_completed_after_a_restart() {
+    let mut world = World::new(27, 0);
+    world.run_until("three epochs", |world| world.heights().iter().all(|height| *height >= 3));
+    let logged = |world: &World| {
+        let next = world.members[0].disk.restored.height + 1;
+        world.members[0].disk.wal.range((next, 0)..).count()
+    };
+    // Cut the power just after the first entry of a height that another validator proposes was logged.
+    world.run_until("a logged proposal", |world| {
+        let asked = world.queue.values().any(|(to, input)| *to == 0 && matches!(input, Input::Compact { .. }));
+        asked && logged(world) > 0
+    });
+    world.crash(0);
+    world.start(0);
+    let wants = |input: &Input| matches!(input, Input::Compact { .. });
+    assert!(world.queue.values().any(|(to, input)| *to == 0 && wants(input)), "it asks for the block again");
+    let goal = world.heights()[1] + 5;
+    world.run_until("all go on", |world| world.heights().iter().all(|height| *height >= goal));
+    world.check_agreement();
 }
 
 #[test]

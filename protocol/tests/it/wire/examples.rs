@@ -1,10 +1,11 @@
 //! One fixed, valid example of everything that travels. The frozen vectors are made of these: change nothing here.
 
-use protocol::block::{Block, Body, Certificate, Header, VotePayload, VoteStep};
+use protocol::block::{Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, VotePayload, VoteStep};
 use protocol::crypto::{self, Purpose, SecretKey, Signature};
 use protocol::envelope::seal;
 use protocol::genesis::{FeeSplit, Genesis, GenesisValidator, Params, canonical};
-use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId};
+use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
+use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
     Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
     Envelope, LineageEntry, Method, ModelManifest, Object, Operation, Origin, Permission, Receipt, UsagePolicy,
@@ -242,11 +243,21 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("block", Request::BlockById(BlockId([0x62; 32]))),
         ("status", Request::Status),
         ("blob", blob),
+        ("compact-block", Request::CompactBlock(BlockId([0x62; 32]))),
+        (
+            "parts",
+            Request::Parts {
+                id: BlockId([0x62; 32]),
+                missing: MissingParts { objects: vec![0, 9], settlements: vec![] },
+            },
+        ),
+        ("reconcile", Request::Pool(PoolQuestion::Reconcile(vec![0x61, 0]))),
+        ("objects", Request::Pool(PoolQuestion::Objects(vec![ObjectId([0x65; 32]), ObjectId([0x66; 32])]))),
     ]
 }
 
 pub(super) fn responses() -> Vec<(&'static str, Response)> {
-    let status = |height, block| Response::Status { height, block, genesis: genesis().hash() };
+    let status = |height, block| Response::Status { height, block, genesis: genesis().hash(), lowest: 1 };
     vec![
         ("blocks", Response::Blocks(vec![(block(), certificate())])),
         ("blocks-none", Response::Blocks(Vec::new())),
@@ -257,5 +268,13 @@ pub(super) fn responses() -> Vec<(&'static str, Response)> {
         ("blob", Response::Blob(Some(b"slice".to_vec()))),
         ("blob-empty", Response::Blob(Some(Vec::new()))),
         ("blob-none", Response::Blob(None)),
+        ("compact-block", Response::CompactBlock(Some(CompactBlock::of(&block())))),
+        ("compact-block-none", Response::CompactBlock(None)),
+        (
+            "parts",
+            Response::Parts(Parts { envelopes: vec![envelopes().remove(0).1], settlements: vec![vec![1], vec![]] }),
+        ),
+        ("reconcile", Response::Pool(PoolAnswer::Reconcile(vec![0x61]))),
+        ("objects", Response::Pool(PoolAnswer::Objects(vec![envelopes().remove(0).1]))),
     ]
 }

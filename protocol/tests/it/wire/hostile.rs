@@ -1,16 +1,18 @@
 //! Each way to spell a thing differently, to leave something out or to pass a bound, and the word it is refused with.
 
 use super::examples;
-use protocol::block::VoteStep;
+use protocol::block::{MissingParts, VoteStep};
 use protocol::crypto::{Kind, Signature};
 use protocol::genesis::canonical;
-use protocol::ids::{Account, BlockId, ContributionId, Hash32};
+use protocol::ids::{Account, BlockId, ContributionId, Hash32, ObjectId};
 use protocol::limits::{
-    MAX_AMOUNT, MAX_ANSWER_BYTES, MAX_BLOB_BYTES, MAX_BLOCK_BYTES, MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS,
-    MAX_BLOCK_WIRE_BYTES, MAX_CONSENSUS_BYTES, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, MAX_ENVELOPE_BYTES, MAX_LICENCES,
-    MAX_LINEAGE, MAX_MANIFEST_CONTRIBUTIONS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_PEER_ID_BYTES, MAX_PRICE,
-    MAX_SMALL_OBJECT_BYTES, MAX_SYNC_BLOCKS, MAX_SYNC_BYTES, MAX_TEXT_BYTES, MAX_TOKENS, MAX_VALIDATORS,
+    MAX_AMOUNT, MAX_ANSWER_BYTES, MAX_ASKED_OBJECTS, MAX_BLOB_BYTES, MAX_BLOCK_BYTES, MAX_BLOCK_ENVELOPES,
+    MAX_BLOCK_SETTLEMENTS, MAX_BLOCK_WIRE_BYTES, MAX_CONSENSUS_BYTES, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS,
+    MAX_ENVELOPE_BYTES, MAX_LICENCES, MAX_LINEAGE, MAX_MANIFEST_CONTRIBUTIONS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES,
+    MAX_PEER_ID_BYTES, MAX_PRICE, MAX_RECONCILE_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_OBJECT_BYTES, MAX_SYNC_BLOCKS,
+    MAX_SYNC_BYTES, MAX_TEXT_BYTES, MAX_TOKENS, MAX_VALIDATORS,
 };
+use protocol::node::PoolQuestion;
 use protocol::objects::{
     Action, Contribution, DataNet, DatasetManifest, Document, Drops, Envelope, LineageEntry, ModelManifest, Object,
     Operation, Receipt,
@@ -343,7 +345,7 @@ fn sizes_come_first() {
     oversize("certificate", wire::decode_certificate(&bytes[..=MAX_CONSENSUS_BYTES]).err(), MAX_CONSENSUS_BYTES);
     oversize("consensus", wire::decode_consensus(&bytes[..=MAX_CONSENSUS_BYTES]).err(), MAX_CONSENSUS_BYTES);
     oversize("answer", wire::decode_response(&bytes).err(), MAX_SYNC_BYTES);
-    assert_eq!(refused("request", wire::decode_request(&bytes[..257])).0, "oversize");
+    assert_eq!(refused("request", wire::decode_request(&bytes[..=MAX_REQUEST_BYTES])).0, "oversize");
 }
 
 /// Two bytes on the wire can be an element of hundreds in memory: counts are judged before anything is allocated.
@@ -399,6 +401,11 @@ fn requests_and_answers_keep_their_bounds() {
     let hash = Hash32([1; 32]);
     let blob = |offset, len, size| Request::Blob { hash, offset, len, size };
     let slice = MAX_BLOB_BYTES as u64;
+    let parts = |objects| {
+        let missing = MissingParts { objects, settlements: Vec::new() };
+        Request::Parts { id: BlockId([1; 32]), missing }
+    };
+    let objects = |count| Request::Pool(PoolQuestion::Objects(vec![ObjectId([1; 32]); count]));
     for (word, request) in [
         ("ok", Request::Blocks { from: 0, count: most }),
         ("toomany", Request::Blocks { from: 0, count: most + 1 }),
@@ -408,6 +415,13 @@ fn requests_and_answers_keep_their_bounds() {
         ("field", blob(1, slice, slice)),
         ("field", blob(u64::MAX, 1, u64::MAX)),
         ("ok", blob(u64::MAX - 1, 1, u64::MAX)),
+        ("ok", parts(vec![0, 5, 4_095])),
+        ("oversize", parts(vec![u32::try_from(MAX_BLOCK_ENVELOPES).expect("a small bound") + 7])),
+        ("ok", objects(MAX_ASKED_OBJECTS)),
+        ("oversize", objects(MAX_ASKED_OBJECTS + 1)),
+        ("field", objects(0)),
+        ("ok", Request::Pool(PoolQuestion::Reconcile(vec![1; MAX_RECONCILE_BYTES]))),
+        ("oversize", Request::Pool(PoolQuestion::Reconcile(vec![1; MAX_RECONCILE_BYTES + 1]))),
     ] {
         let result = wire::decode_request(&wire::encode_request(&request));
         match result {

@@ -3,9 +3,10 @@
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use protocol::block::{Block, Body, Certificate, Header, VoteStep};
+use protocol::block::{Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, VoteStep};
 use protocol::crypto::{Kind, Signature};
-use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId};
+use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
+use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
     Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
     Envelope, LineageEntry, Method, ModelManifest, Object, Operation, Origin, Permission, Receipt, UsagePolicy,
@@ -267,18 +268,34 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
         block_id().prop_map(Request::BlockById),
         Just(Request::Status),
         blob,
+        block_id().prop_map(Request::CompactBlock),
+        (block_id(), places(), places()).prop_map(|(id, objects, settlements)| Request::Parts {
+            id,
+            missing: MissingParts { objects, settlements }
+        }),
+        vec(any::<u8>(), 0..300).prop_map(|message| Request::Pool(PoolQuestion::Reconcile(message))),
+        vec(hash(), 1..5).prop_map(|ids| {
+            Request::Pool(PoolQuestion::Objects(ids.into_iter().map(|id| ObjectId(id.0)).collect()))
+        }),
     ]
+}
+
+/// Places of parts: ascending, each once.
+fn places() -> impl Strategy<Value = Vec<u32>> {
+    btree_set(0_u32..200, 0..9).prop_map(|places| places.into_iter().collect())
 }
 
 pub(super) fn response() -> impl Strategy<Value = Response> {
     prop_oneof![
         vec((block(), certificate()), 0..3).prop_map(Response::Blocks),
         option::of(block()).prop_map(Response::Block),
-        (number(), option::of(block_id()), hash()).prop_map(|(height, block, genesis)| Response::Status {
-            height,
-            block,
-            genesis
-        }),
+        (number(), option::of(block_id()), hash(), number())
+            .prop_map(|(height, block, genesis, lowest)| Response::Status { height, block, genesis, lowest }),
+        option::of(block().prop_map(|block| CompactBlock::of(&block))).prop_map(Response::CompactBlock),
+        (vec(envelope(), 0..4), vec(vec(any::<u8>(), 0..50), 0..3))
+            .prop_map(|(envelopes, settlements)| Response::Parts(Parts { envelopes, settlements })),
+        vec(any::<u8>(), 0..300).prop_map(|message| Response::Pool(PoolAnswer::Reconcile(message))),
+        vec(envelope(), 0..4).prop_map(|envelopes| Response::Pool(PoolAnswer::Objects(envelopes))),
         option::of(vec(any::<u8>(), 0..300)).prop_map(Response::Blob),
     ]
 }
