@@ -157,6 +157,13 @@ impl ValidatorSet {
         Self(genesis.validators.iter().map(member).collect())
     }
 
+    /// The set of these members, whatever their order.
+    pub fn new(mut members: Vec<Validator>) -> Self {
+        members.sort_by_key(|member| member.key);
+        members.dedup_by_key(|member| member.key);
+        Self(members)
+    }
+
     /// The members, by key in ascending order.
     pub fn members(&self) -> &[Validator] {
         &self.0

@@ -336,3 +336,42 @@ impl core::Context for Tributary {
         Vote::new(VoteStep::Precommit, height, round, value, voter)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use malachite_types::Context as _;
+
+    fn set(powers: &[u64]) -> Members {
+        let member = |(index, power): (usize, &u64)| Validator {
+            key: Account([u8::try_from(index).unwrap(); 32]),
+            payout: Account([9; 32]),
+            power: *power,
+        };
+        Members(Arc::new(ValidatorSet::new(powers.iter().enumerate().map(member).collect())))
+    }
+
+    #[test]
+    fn turns_follow_power_and_never_let_anyone_wait_long() {
+        let powers = [1, 10, 10, 20, 40, 2, 7, 10];
+        let (set, total) = (set(&powers), 100);
+        let turns: Vec<usize> = (1..=10_000)
+            .map(|height| usize::from(Tributary.select_proposer(&set, Height(height), Round::new(0)).key.0[0]))
+            .collect();
+        for (index, power) in powers.iter().enumerate() {
+            let got = turns.iter().filter(|turn| **turn == index).count() as u64;
+            assert!(got.abs_diff(power * 100) <= 4, "{index} with {power} of {total} proposed {got} of 10000");
+            let places: Vec<usize> = (0..turns.len()).filter(|at| turns[*at] == index).collect();
+            let longest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap() as u64;
+            assert!(longest <= 3 * total / power, "{index} waited {longest} turns");
+        }
+    }
+
+    #[test]
+    fn equals_never_propose_twice_in_a_row() {
+        let set = set(&[5, 5, 5, 5]);
+        let turn = |height, round| Tributary.select_proposer(&set, Height(height), Round::new(round)).key;
+        assert!((1..1_000).all(|height| turn(height, 0) != turn(height, 1)));
+        assert!((1..1_000).all(|height| turn(height, 0) == turn(height - 1, 1)), "a round moves on like a height");
+    }
+}

@@ -126,7 +126,8 @@ impl Sync {
                 start += 1;
             } else {
                 let is_gap = |height: &u64| asked(*height).is_none() && !self.arrived.contains_key(height);
-                let count = (start..=to).take_while(is_gap).take(MAX_SYNC_BLOCKS as usize).count();
+                let last = to.min(start.saturating_add(MAX_SYNC_BLOCKS - 1));
+                let count = (start..=last).take_while(is_gap).count();
                 return Some((start, count as u64));
             }
         }

@@ -37,7 +37,7 @@ use fields::Fault;
 use prost::Message;
 
 /// The types that prost makes of the contract.
-#[expect(unreachable_pub, clippy::large_enum_variant, reason = "generated code; the module is private")]
+#[expect(unreachable_pub, reason = "generated code; the module is private")]
 mod proto {
     include!(concat!(env!("OUT_DIR"), "/tributary.v1.rs"));
 }

@@ -57,7 +57,6 @@ pub enum Request {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to or from the network")]
 pub enum Response {
     /// Decided blocks in ascending order.
     Blocks(Vec<(Block, Certificate)>),
