@@ -7,13 +7,11 @@ use crate::ledger::{Read as _, State};
 use crate::words::words;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Documents and answers.
+/// Documents, and the evidence that was found in them.
 #[derive(Debug, Default)]
 pub struct Content {
     /// Documents by their hash.
     pub documents: BTreeMap<Hash32, String>,
-    /// Answers of receipts that anybody made.
-    pub answers: BTreeMap<ReceiptId, String>,
     /// Evidence found before: every honest node finds the same.
     found: BTreeMap<(ReceiptId, Vec<ManifestId>), Evidence>,
 }
@@ -40,8 +38,8 @@ impl Content {
         if !missing.is_empty() {
             let sources = self.sources(state, manifests);
             let search = |id: &ReceiptId| {
-                let text = self.answers.get(id).map_or("", String::as_str);
-                ((*id, manifests.to_vec()), search(text, &sources, datanet))
+                let text = state.answer(id).unwrap_or_default();
+                ((*id, manifests.to_vec()), search(&text, &sources, datanet))
             };
             let found: Vec<_> = missing.iter().map(search).collect();
             drop(sources);
@@ -56,7 +54,8 @@ impl Content {
         let mut sources = Vec::new();
         for contribution in manifests.iter().filter_map(|id| state.manifest(id)).flat_map(|record| record.added) {
             let admission = state.admission(&contribution).map(|record| record.state);
-            let (Some(Admission::Admitted { order, .. }), Some(record)) = (admission, state.contribution(&contribution))
+            let (Some(Admission::Admitted { order, .. }), Some(record)) =
+                (admission, state.contribution(&contribution))
             else {
                 continue;
             };

@@ -23,6 +23,10 @@ pub struct Forgets {
     pub sign_record: bool,
     /// Whatever is synced: a power cut takes it too, unless it was written long before.
     pub fsync: bool,
+    /// With each new round, all that was logged and signed.
+    pub locks: bool,
+    /// That it is new: its validator votes at once.
+    pub quarantine: bool,
 }
 
 /// What stands on the disk.
@@ -129,9 +133,20 @@ impl Disk {
         self.kept.wal.clear();
     }
 
+    /// The agreement's log and the last-sign record are taken away.
+    pub fn lose_memory(&mut self) {
+        self.lose_log();
+        self.kept.sign_record = None;
+    }
+
     /// A bit of some record flips.
     pub fn corrupt(&mut self) {
         self.damaged = true;
+    }
+
+    /// Does a record's checksum fail?
+    pub fn is_damaged(&self) -> bool {
+        self.damaged
     }
 
     /// All that a node starts from.

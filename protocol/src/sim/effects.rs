@@ -94,7 +94,7 @@ impl World {
                 self.journal.effect(self.now, index, &effect);
                 match &mut crime {
                     None => {
-                        self.checks.asked(self.now, index, &effect, &self.members[index]);
+                        self.checks.asked(index, &effect);
                         acts.push(Act::Do(effect));
                     }
                     Some(crime) => crime.asked(&mut self.tools(index, &mut dice), effect, &mut acts),
@@ -107,6 +107,7 @@ impl World {
         }
         self.carry_out_all(index, acts);
         self.let_guest_in(index);
+        self.forget_lock(index);
     }
 
     /// In order; or, for a driver that gathers writes, all writes first and as one batch. Power may fail at any place.
@@ -147,7 +148,7 @@ impl World {
         if dirty {
             self.members[index].disk.sync();
         }
-        self.checks.settled_down(self.now, index, &self.members[index]);
+        self.checks.settled_down(self.now, &self.members[index]);
     }
 
     fn persist(&mut self, index: NodeIndex, write: Write) {
@@ -192,7 +193,7 @@ impl World {
             }
             Effect::Reply(token, result) => {
                 if self.members[index].is_honest() {
-                    self.checks.replied(self.now, index, token, &result);
+                    self.checks.replied(index, token, &result);
                 }
                 self.replies.insert(token, result);
             }
@@ -332,7 +333,7 @@ impl World {
         let block = self.block_of(peer, id, height);
         let Some(mut crime) = self.members[peer].crime.take() else { return block };
         let mut dice = self.dice.clone();
-        let block = crime.serves(&mut self.tools(peer, &mut dice), block);
+        let block = crime.serves(&mut self.tools(peer, &mut dice), id, block);
         self.dice = dice;
         self.members[peer].crime = Some(crime);
         block
@@ -385,6 +386,22 @@ impl World {
                     crime.leaked(epoch, datanet, evidence);
                 }
             }
+        }
+    }
+
+    /// Ablation "no lock": with each round but the first, all that agreement wrote is gone.
+    fn forget_lock(&mut self, index: NodeIndex) {
+        if !self.forgets.locks {
+            return;
+        }
+        let member = &mut self.members[index];
+        let Some((height, Some(round))) = member.node.as_ref().map(Node::agreeing) else { return };
+        if round > 0 && member.forgot != (height, round) {
+            member.forgot = (height, round);
+            member.power_off();
+            member.disk.lose_memory();
+            self.journal.fault(self.now, index, "forgotten lock");
+            self.start_after(index, 1);
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct FaultPlan {
     dice: Dice,
     agenda: BTreeMap<(u64, u64), Fault>,
     clocks: Vec<NodeIndex>,
+    /// Whose log is lost: always the same one's, as whoever lost it cannot vote until the others have gone on.
+    forgetful: Option<NodeIndex>,
 }
 
 impl FaultPlan {
@@ -37,7 +39,7 @@ impl FaultPlan {
             let ahead = i64::try_from(dice.roll(2_001)).unwrap_or(0) - 1_000;
             member.clock = super::clock::Clock::new(ahead, drift);
         }
-        Self { faults: scenario.faults, dice, agenda: BTreeMap::new(), clocks: Vec::new() }
+        Self { faults: scenario.faults, dice, agenda: BTreeMap::new(), clocks: Vec::new(), forgetful: None }
     }
 
     /// Draws what will fail from now to `end`.
@@ -99,7 +101,15 @@ impl FaultPlan {
         if matches!(fault, Fault::Mend) {
             return world.network.mend();
         }
-        let Some(victim) = self.victim(world) else { return };
+        let Some(mut victim) = self.victim(world) else { return };
+        if self.faults.lost_logs && matches!(fault, Fault::Cut) {
+            victim = *self.forgetful.get_or_insert(victim);
+        }
+        // Whoever lost his memory has no say until the others have gone on, and they must be able to.
+        let guests = world.members.iter().any(|member| member.guest_until.is_some() || member.disk.is_damaged());
+        if guests && matches!(fault, Fault::Corrupt | Fault::Wipe) {
+            return;
+        }
         let (now, rest) = (world.now, self.dice.between(20, 2_500));
         match fault {
             Fault::Cut if self.dice.chance(600) && !self.faults.lost_logs => {

@@ -35,6 +35,8 @@ pub struct Member {
     pub batches: bool,
     /// Power fails after so many more effects.
     pub fuse: Option<u64>,
+    /// The height and round at which it last lost its memory, if locks are forgotten.
+    pub forgot: (u64, u32),
     /// What it does against the rules.
     pub crime: Option<Box<dyn Crime>>,
 }

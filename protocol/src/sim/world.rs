@@ -64,6 +64,8 @@ pub struct Setup {
     pub forgets: Forgets,
     /// Honest roots reach criminals before they commit.
     pub leaks_roots: bool,
+    /// Honest nodes may refuse to go on.
+    pub may_stop: bool,
     /// Signatures are ed25519, not hashes.
     pub real_signatures: bool,
     /// Keep an event log.
@@ -82,6 +84,7 @@ impl Setup {
             crimes: BTreeMap::new(),
             forgets: Forgets::default(),
             leaks_roots: false,
+            may_stop: false,
             real_signatures: false,
             logged: false,
         }
@@ -191,7 +194,7 @@ pub struct World {
     queue: BinaryHeap<Reverse<Due>>,
     sequence: u64,
     tokens: u64,
-    forgets: Forgets,
+    pub(super) forgets: Forgets,
     _cheap: Option<Cheap>,
 }
 
@@ -207,7 +210,7 @@ impl World {
         let mut dice = Dice::new(setup.seed, "world");
         let mut world = Self {
             network: Network::new(setup.links, keys.len(), setup.seed),
-            checks: Checks::new(&genesis, setup.real_signatures),
+            checks: Checks::new(&genesis, setup.real_signatures, setup.may_stop),
             content: Content::default(),
             journal: Journal::new(setup.logged),
             genesis_hash,
@@ -227,6 +230,9 @@ impl World {
         let mut crimes = setup.crimes;
         for (index, key) in keys.into_iter().enumerate() {
             let disk = world.empty_disk();
+            if crimes.contains_key(&index) {
+                world.checks.criminal(key.account());
+            }
             world.members.push(Member {
                 validator: index < setup.validators,
                 crime: crimes.remove(&index),
@@ -240,6 +246,7 @@ impl World {
                 offered: BTreeMap::new(),
                 life: 0,
                 fuse: None,
+                forgot: (0, 0),
             });
         }
         (0..world.members.len()).for_each(|index| world.start(index));
@@ -271,8 +278,8 @@ impl World {
         };
         let member = &mut self.members[index];
         let key = match member.guest_until {
-            Some(_) => key("guest", index as u64),
-            None => member.key.clone(),
+            Some(_) if !self.forgets.quarantine => key("guest", index as u64),
+            _ => member.key.clone(),
         };
         match Node::new(self.genesis.clone(), key, restored) {
             Ok(node) => member.node = Some(node),

@@ -71,8 +71,7 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Command, Stri
 
 fn simulate(mut words: impl Iterator<Item = String>) -> Result<Simulate, String> {
     let (mut scenario, mut ablation) = (None, None);
-    let mut command =
-        Simulate { seeds: 0..0, cases: Vec::new(), validators: None, jobs: None, json: false, log: None };
+    let mut command = Simulate { seeds: 0..0, cases: Vec::new(), validators: None, jobs: None, json: false, log: None };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
@@ -101,11 +100,13 @@ type Case = (&'static Scenario, Option<Ablation>);
 fn cases(scenario: Option<&str>, ablation: Option<&str>) -> Result<Vec<Case>, String> {
     let named = |name: &str| find(name).ok_or(format!("there is no scenario `{name}`; `sim list` names them"));
     let ablations = match ablation {
-        None => return match scenario {
-            None => Err("--scenario NAME|all is missing".to_owned()),
-            Some("all") => Ok(SCENARIOS.iter().map(|scenario| (scenario, None)).collect()),
-            Some(name) => Ok(vec![(named(name)?, None)]),
-        },
+        None => {
+            return match scenario {
+                None => Err("--scenario NAME|all is missing".to_owned()),
+                Some("all") => Ok(SCENARIOS.iter().map(|scenario| (scenario, None)).collect()),
+                Some(name) => Ok(vec![(named(name)?, None)]),
+            };
+        }
         Some("all") => Ablation::ALL.to_vec(),
         Some(name) => {
             vec![Ablation::find(name).ok_or(format!("there is no ablation `{name}`; `sim list` names them"))?]

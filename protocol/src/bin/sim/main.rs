@@ -83,7 +83,10 @@ fn run_all(command: &Simulate, options: &(impl Fn(u64) -> Options + Sync)) -> Ve
     };
     let mut outcomes: Vec<Outcome> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     outcomes.sort_by_key(|outcome| outcome.seed);
     outcomes

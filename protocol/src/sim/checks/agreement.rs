@@ -25,7 +25,9 @@ impl Agreement {
             return Err(format!("at height {height} node {other} committed {first}, node {index} {id}"));
         }
         if first_changes != changes {
-            return Err(format!("block {height} changes the ledger of node {index} otherwise than that of node {other}"));
+            return Err(format!(
+                "block {height} changes the ledger of node {index} otherwise than that of node {other}"
+            ));
         }
         Ok(())
     }

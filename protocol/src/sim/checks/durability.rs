@@ -67,10 +67,27 @@ impl Durability {
         self.promised.retain(|id, (keeper, _)| *keeper != index || self.decided.contains_key(id));
     }
 
-    /// What was promised and is nowhere.
+    /// What was promised, is nowhere, and could be in a block.
     pub(super) fn missing(&self) -> impl Iterator<Item = &ObjectId> {
-        let gone = |id: &&ObjectId| !self.decided.contains_key(id) && !self.dropped.contains_key(id);
-        self.promised.keys().filter(gone)
+        let gone = |(id, (_, object)): &(&ObjectId, &(NodeIndex, Verified))| {
+            !self.decided.contains_key(id) && !self.dropped.contains_key(id) && !self.is_held_up(object.object())
+        };
+        self.promised.iter().filter(gone).map(|(id, _)| id)
+    }
+
+    /// Does an operation wait for an earlier one of its account that nobody promised to keep, as it was on a disk that
+    /// is gone? Whoever made it has to fill the gap.
+    fn is_held_up(&self, object: &Object) -> bool {
+        let Object::Operation(operation) = object else { return false };
+        let account = operation.account;
+        let next = self.nonces.range((account, 0)..=(account, u64::MAX)).count() as u64;
+        let is_promised = |nonce: u64| {
+            self.promised.values().any(|(_, object)| match object.object() {
+                Object::Operation(other) => other.account == account && other.nonce == nonce,
+                _ => false,
+            })
+        };
+        (next..operation.nonce).any(|nonce| !is_promised(nonce))
     }
 
     pub(super) fn finish(&self, members: &[Member]) -> Vec<String> {
@@ -97,9 +114,7 @@ impl Durability {
                 (!taken).then(|| format!("no operation of that account had number {}", operation.nonce))
             }
             // The load is careful to spend no more than people have, so nobody runs out of money.
-            (Refusal::Funds { .. }, Object::Operation(operation))
-                if matches!(&operation.action, Action::Transfer { amount, .. } if amount.0 > 1 << 90) =>
-            {
+            (Refusal::Funds { .. }, Object::Operation(operation)) if matches!(&operation.action, Action::Transfer { amount, .. } if amount.0 > 1 << 90) => {
                 None
             }
             _ => Some("that is no reason".to_owned()),
