@@ -21,6 +21,8 @@ pub mod node;
 pub mod objects;
 pub mod proof;
 pub mod refusal;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod slice;
 pub mod tree;
 pub mod wire;

@@ -31,6 +31,10 @@ pub struct Claim<'a> {
 /// One false claim costs the batch's time on top of that of checking each alone, so whoever gathers claims of many
 /// strangers should keep batches small enough for that.
 pub fn verify_all(claims: &[Claim<'_>], genesis: &Hash32) -> Vec<bool> {
+    #[cfg(any(test, feature = "sim"))]
+    if super::cheap::is_on() {
+        return claims.iter().map(|claim| holds(claim, genesis)).collect();
+    }
     if claims.len() >= MIN_BATCH && all_hold(claims, genesis) {
         return vec![true; claims.len()];
     }

@@ -169,7 +169,9 @@ impl Node {
                 reason: format!("it was proposed for height {height} and says {}", block.header.height),
             }));
         }
-        if height > self.head.height + 1 || self.resting {
+        // While decided blocks are being fetched, agreement on the height after the head has not begun either: what the
+        // host got now, it would have forgotten when it starts that height, and could then decide a block that is gone.
+        if height > self.host.height() || self.resting {
             self.blocks.early.insert(id, block);
             return;
         }

@@ -349,7 +349,8 @@ impl Node {
             Source::Gossip(token) => {
                 let verdict = match &result {
                     Ok(()) => Verdict::Accept,
-                    Err(refusal) if refusal.is_senders_fault() => Verdict::Reject(refusal.as_str()),
+                    // The border found nothing wrong with it, so whatever is wrong depends on what this node knows: an
+                    // honest sender may have known less, or more. Nobody is punished for that.
                     Err(refusal) => Verdict::Ignore(refusal.as_str()),
                 };
                 self.effect(Effect::Judge(token, verdict));

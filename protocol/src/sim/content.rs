@@ -1,0 +1,107 @@
+//! What people wrote, and the evidence that an index of it would find: by plain search, word by word.
+
+use crate::evidence::{Answer, Evidence, Frequencies, Holder, Span};
+use crate::ids::{DataNetId, Hash32, ManifestId, ReceiptId};
+use crate::ledger::records::Admission;
+use crate::ledger::{Read as _, State};
+use crate::words::words;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Documents, and the evidence that was found in them.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// Documents by their hash.
+    pub documents: BTreeMap<Hash32, String>,
+    /// Evidence found before: every honest node finds the same.
+    found: BTreeMap<(ReceiptId, Vec<ManifestId>), Evidence>,
+}
+
+/// A document, and where it stands.
+struct Source<'a> {
+    holder: Holder,
+    text: &'a str,
+    bounds: BTreeSet<usize>,
+    words: Vec<&'a str>,
+}
+
+impl Content {
+    /// The evidence for receipts in a DataNet's manifests, as a ledger knows their contributions.
+    pub fn evidence(
+        &mut self,
+        state: &State,
+        datanet: &DataNetId,
+        receipts: &[ReceiptId],
+        manifests: &[ManifestId],
+    ) -> Vec<(ReceiptId, Evidence)> {
+        let missing: Vec<ReceiptId> =
+            receipts.iter().copied().filter(|id| !self.found.contains_key(&(*id, manifests.to_vec()))).collect();
+        if !missing.is_empty() {
+            let sources = self.sources(state, manifests);
+            let search = |id: &ReceiptId| {
+                let text = state.answer(id).unwrap_or_default();
+                ((*id, manifests.to_vec()), search(&text, &sources, datanet))
+            };
+            let found: Vec<_> = missing.iter().map(search).collect();
+            drop(sources);
+            self.found.extend(found);
+        }
+        let found = |id: &ReceiptId| (*id, self.found.get(&(*id, manifests.to_vec())).cloned().unwrap_or_default());
+        receipts.iter().map(found).collect()
+    }
+
+    /// The documents of manifests, earliest admitted first.
+    fn sources(&self, state: &State, manifests: &[ManifestId]) -> Vec<Source<'_>> {
+        let mut sources = Vec::new();
+        for contribution in manifests.iter().filter_map(|id| state.manifest(id)).flat_map(|record| record.added) {
+            let admission = state.admission(&contribution).map(|record| record.state);
+            let (Some(Admission::Admitted { order, .. }), Some(record)) =
+                (admission, state.contribution(&contribution))
+            else {
+                continue;
+            };
+            for (document, described) in (0_u32..).zip(&record.documents) {
+                let Some(text) = self.documents.get(&described.hash).map(String::as_str) else { continue };
+                let bounds = words(text).flat_map(|word| [word.start, word.end]).collect();
+                let words = words(text).map(|word| &text[word]).collect();
+                let holder = Holder { order, contribution, document, offset: 0 };
+                sources.push(Source { holder, text, bounds, words });
+            }
+        }
+        sources.sort_by_key(|source| source.holder);
+        sources
+    }
+}
+
+impl Source<'_> {
+    /// Where a passage stands in this document, from a word's start to a word's end.
+    fn find(&self, passage: &str) -> Option<Holder> {
+        let at_words = |at: &usize| self.bounds.contains(at) && self.bounds.contains(&(at + passage.len()));
+        let at = self.text.match_indices(passage).map(|(at, _)| at).find(at_words)?;
+        Some(Holder { offset: at as u64, ..self.holder })
+    }
+}
+
+fn search(text: &str, sources: &[Source<'_>], datanet: &DataNetId) -> Evidence {
+    let Ok(answer) = Answer::new(text) else { return Evidence::default() };
+    let mut spans: Vec<Span> = Vec::new();
+    for (index, first) in answer.words().iter().enumerate() {
+        let mut longest = None;
+        for last in &answer.words()[index..] {
+            let passage = &text[first.start as usize..last.end as usize];
+            match sources.iter().find_map(|source| source.find(passage)) {
+                Some(holder) => longest = Some(Span { start: first.start, end: last.end, holder }),
+                None => break,
+            }
+        }
+        // A passage that ends no later than the one before is a part of it.
+        spans.extend(longest.filter(|span| spans.last().is_none_or(|last| last.end < span.end)));
+    }
+    let mut counts = vec![0; answer.distinct_words()];
+    for word in answer.words() {
+        let spelled = &text[word.start as usize..word.end as usize];
+        let count = |source: &Source<'_>| source.words.iter().filter(|other| **other == spelled).count() as u64;
+        counts[word.distinct as usize] = sources.iter().map(count).sum();
+    }
+    let all = sources.iter().map(|source| source.words.len() as u64).sum();
+    Evidence { spans, frequencies: BTreeMap::from([(*datanet, Frequencies { words: all, counts })]) }
+}
