@@ -85,7 +85,8 @@ pub const MAX_PROPOSED_BLOCKS: usize = 64;
 pub const MAX_CLOCK_DRIFT_MS: u64 = 10_000;
 
 const _: () = assert!(MAX_ENVELOPE_BYTES < MAX_BLOCK_BYTES / 4, "a block holds several of the largest envelopes");
-const _: () = assert!(MAX_SMALL_OBJECT_BYTES + 1024 < MAX_GOSSIP_BATCH_BYTES && MAX_GOSSIP_BATCH_BYTES < MAX_GOSSIP_BYTES);
+const _: () =
+    assert!(MAX_SMALL_OBJECT_BYTES + 1024 < MAX_GOSSIP_BATCH_BYTES && MAX_GOSSIP_BATCH_BYTES < MAX_GOSSIP_BYTES);
 const _: () = assert!(MAX_ANSWER_BYTES + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES, "a receipt holds any answer");
 const _: () = assert!(MAX_DOCUMENTS * (40 + 64) <= MAX_PAYLOAD_BYTES, "a contribution lists its documents");
 const _: () = assert!(MAX_MANIFEST_CONTRIBUTIONS * 34 + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES);
