@@ -34,7 +34,8 @@ struct Line {
     reply: ReceiptReply,
 }
 
-/// Submits all receipts of a file (`-` for standard input) and says what became of each.
+/// Submits all receipts of a file (`-` for standard input) and says what became of each. That some are refused is a
+/// result, not a failure of the command.
 pub(super) fn submit(context: &Context, remote: &Remote, path: &Path) -> anyhow::Result<()> {
     let mut reader: Box<dyn BufRead> = match path.as_os_str() == "-" {
         true => Box::new(BufReader::new(std::io::stdin())),
@@ -78,21 +79,10 @@ pub(super) fn submit(context: &Context, remote: &Remote, path: &Path) -> anyhow:
             vec![each.line.to_string(), text(&each.reply.code), text(&each.reply.message)]
         };
         let rows: Vec<_> = refused.take(MAX_SHOWN).map(row).collect();
-        let mut text =
-            paint.fields(&[("accepted", outcome.accepted.to_string()), ("refused", outcome.refused.to_string())]);
-        if !rows.is_empty() {
-            text += &paint.table(&["line", "code", "reason"], &rows);
-        }
-        text
-    })?;
-    match outcome.refused {
-        0 => Ok(()),
-        refused => {
-            Err(Failure::new("refused", format!("{refused} of {} receipts are refused", outcome.receipts.len()))
-                .hint("the others are pooled; each refused line has its reason above")
-                .into())
-        }
-    }
+        let counts = [("accepted", outcome.accepted.to_string()), ("refused", outcome.refused.to_string())];
+        let table = if rows.is_empty() { String::new() } else { paint.table(&["line", "code", "reason"], &rows) };
+        paint.fields(&counts) + &table
+    })
 }
 
 /// The next line; none at the end.

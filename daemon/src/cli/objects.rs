@@ -436,7 +436,7 @@ pub(super) enum ReceiptCommand {
 #[derive(Debug, Args)]
 pub(super) struct SubmitReceipt {
     /// Submit the signed receipts of this file, or of standard input for -: one on each line, as JSON
-    #[arg(long, value_name = "FILE", exclusive = true)]
+    #[arg(long, value_name = "FILE", conflicts_with = "OneReceipt")]
     batch: Option<PathBuf>,
     #[command(flatten)]
     one: Option<OneReceipt>,
