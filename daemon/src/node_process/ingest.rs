@@ -12,7 +12,6 @@ use protocol::ids::Hash32;
 use protocol::limits::{MAX_BLOB_BYTES, MAX_BLOCK_BYTES};
 use protocol::node::{Input, Peer};
 use protocol::refusal::Refusal;
-use protocol::slice::{Grain, Sliced};
 use protocol::wire::{self, Request, Response};
 use std::sync::Arc;
 use storage::{BlobStore, Store};
@@ -182,15 +181,8 @@ impl Ingest {
     }
 
     fn blob(&self, hash: &Hash32, offset: u64, len: u64, size: u64) -> Result<Response, String> {
-        let Some(bytes) = self.blobs.get(hash).map_err(|error| error.to_string())? else {
-            return Ok(Response::Blob(None));
-        };
-        if bytes.len() as u64 != size {
-            return Ok(Response::Blob(None));
-        }
-        let slice =
-            Sliced::new(&bytes, Grain::Transfer).cut(offset..offset + len).map_err(|error| error.to_string())?;
-        Ok(Response::Blob((slice.len() <= MAX_BLOB_BYTES).then_some(slice)))
+        let slice = self.blobs.slice(hash, size, offset..offset + len).map_err(|error| error.to_string())?;
+        Ok(Response::Blob(slice.filter(|slice| slice.len() <= MAX_BLOB_BYTES)))
     }
 }
 
