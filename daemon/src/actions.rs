@@ -4,8 +4,8 @@
 //! a node gets signed bytes.
 
 use crate::api::types::{
-    Accepted, AccountShown, BlobTaken, ContributionShown, DataNetDetail, DataNetShown, Earned, Earnings, EpochShown,
-    Explained, ManifestShown, ModelShown, ObjectShown, Page, PeerShown, ReceiptShown,
+    Accepted, AccountShown, BatchReply, BlobTaken, ContributionShown, DataNetDetail, DataNetShown, Earned, Earnings,
+    EnvelopeJson, EpochShown, Explained, ManifestShown, ModelShown, ObjectShown, Page, PeerShown, ReceiptShown,
 };
 use crate::client::{Client, ClientError};
 use libp2p::PeerId;
@@ -360,6 +360,11 @@ impl Remote {
     pub fn submit_receipt(&self, payer: &SecretKey, server: &SecretKey, new: NewReceipt) -> Result<ReceiptId> {
         let object = Object::Receipt(new.receipt(payer.account(), server.account())?);
         Ok(self.submit(&object, &[payer, server])?.into())
+    }
+
+    /// Submits receipts that are signed already: one request, one reply for each.
+    pub fn submit_receipts(&self, receipts: &[EnvelopeJson]) -> Result<BatchReply> {
+        Ok(self.client.post("/v1/receipts", &receipts)?)
     }
 
     /// Submits an account's next operation.

@@ -24,7 +24,7 @@ enum Form {
 }
 
 /// Every metric: its form, its name, what it says.
-const METRICS: [(Form, &str, &str); 30] = [
+const METRICS: [(Form, &str, &str); 31] = [
     (Form::Gauge, "tributary_build_info", "Always 1; the label is this node's version."),
     (Form::Gauge, "tributary_process_resident_memory_bytes", "Memory that the process holds."),
     (Form::Gauge, "tributary_height", "Last committed height, which is the epoch."),
@@ -34,6 +34,7 @@ const METRICS: [(Form, &str, &str); 30] = [
     (Form::Gauge, "tributary_pool_objects", "Objects that wait for a block."),
     (Form::Gauge, "tributary_pool_bytes", "Bytes of the objects that wait for a block."),
     (Form::Counter, "tributary_refused_total", "What was refused, by where it came from and the one-word reason."),
+    (Form::Histogram, "tributary_checked_objects_count", "Objects whose signatures were checked together."),
     (Form::Histogram, "tributary_driver_batch_seconds", "Time in which the core handled the inputs that waited."),
     (Form::Histogram, "tributary_store_write_seconds", "Time until a batch was on disk."),
     (Form::Counter, "tributary_content_fetched_bytes_total", "Bytes of documents fetched from peers and verified."),
@@ -110,6 +111,11 @@ pub fn committed(round: u32, objects: u32) {
 /// Something was refused, with the one-word reason of the refusal. `source` is where it came from.
 pub fn refused(source: &'static str, reason: &'static str) {
     counter!("tributary_refused_total", "source" => source, "reason" => reason).increment(1);
+}
+
+/// The signatures of so many objects are checked together.
+pub fn checked(objects: usize) {
+    histogram!("tributary_checked_objects_count").record(u32::try_from(objects).unwrap_or(u32::MAX));
 }
 
 /// The core handled the inputs that waited.

@@ -7,7 +7,7 @@ use protocol::wire;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((which, bytes)) = bytes.split_first() else { return };
-    match which % 6 {
+    match which % 7 {
         0 => {
             if let Ok(envelope) = wire::decode_envelope(bytes) {
                 assert_eq!(wire::encode_envelope(&envelope), bytes);
@@ -31,6 +31,11 @@ fuzz_target!(|bytes: &[u8]| {
         4 => {
             if let Ok(response) = wire::decode_response(bytes) {
                 assert_eq!(wire::encode_response(&response), bytes);
+            }
+        }
+        5 => {
+            if let Ok(envelopes) = wire::decode_envelopes(bytes) {
+                assert_eq!(wire::encode_envelopes(envelopes), bytes);
             }
         }
         _ => {

@@ -11,6 +11,13 @@ pub const MAX_SMALL_OBJECT_BYTES: usize = 16 * 1024;
 pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 /// Bytes of a whole envelope: the payload, its signatures and their framing.
 pub const MAX_ENVELOPE_BYTES: usize = MAX_PAYLOAD_BYTES + 1024;
+/// Envelopes of one gossiped message: what is checked and judged as a whole must not take long.
+pub const MAX_GOSSIP_ENVELOPES: usize = 256;
+/// Bytes of a gossiped message of more than one envelope: large enough to share its cost among many receipts, small
+/// enough not to stand before a vote for long.
+pub const MAX_GOSSIP_BATCH_BYTES: usize = 64 * 1024;
+/// Bytes of any gossiped message of envelopes: the largest envelope alone, with its frame.
+pub const MAX_GOSSIP_BYTES: usize = MAX_ENVELOPE_BYTES + 16;
 /// Signatures of one envelope: a receipt's two are the most.
 pub const MAX_SIGNATURES: usize = 2;
 /// Bytes of one answer in a receipt.
@@ -78,6 +85,8 @@ pub const MAX_PROPOSED_BLOCKS: usize = 64;
 pub const MAX_CLOCK_DRIFT_MS: u64 = 10_000;
 
 const _: () = assert!(MAX_ENVELOPE_BYTES < MAX_BLOCK_BYTES / 4, "a block holds several of the largest envelopes");
+const _: () =
+    assert!(MAX_SMALL_OBJECT_BYTES + 1024 < MAX_GOSSIP_BATCH_BYTES && MAX_GOSSIP_BATCH_BYTES < MAX_GOSSIP_BYTES);
 const _: () = assert!(MAX_ANSWER_BYTES + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES, "a receipt holds any answer");
 const _: () = assert!(MAX_DOCUMENTS * (40 + 64) <= MAX_PAYLOAD_BYTES, "a contribution lists its documents");
 const _: () = assert!(MAX_MANIFEST_CONTRIBUTIONS * 34 + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES);

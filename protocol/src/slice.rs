@@ -5,10 +5,10 @@
 
 use crate::ids::Hash32;
 use bao_tree::io::outboard::PreOrderMemOutboard;
-use bao_tree::io::sync::{DecodeResponseIter, encode_ranges_validated};
+use bao_tree::io::sync::{DecodeResponseIter, ReadAt, encode_ranges_validated};
 use bao_tree::io::{BaoContentItem, round_up_to_chunks};
 use bao_tree::{BaoTree, BlockSize, ByteRanges, ChunkRanges};
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::ops::Range;
 
 /// How many bytes are checked at a time.
@@ -79,6 +79,71 @@ impl<'a> Sliced<'a> {
     }
 }
 
+/// Bytes that [`Grain::Transfer`] checks at a time.
+pub const GROUP_BYTES: u64 = 16 * 1024;
+
+/// A document's hash, and the hash tree over its 16 KiB groups (64 bytes for each group but one): with it, slices can be
+/// cut for [`Grain::Transfer`] without the rest of the document.
+pub fn outboard(data: &[u8]) -> (Hash32, Vec<u8>) {
+    let tree = PreOrderMemOutboard::create(data, Grain::Transfer.block());
+    (Hash32(*tree.root.as_bytes()), tree.data)
+}
+
+/// Bytes of the [`outboard`] of a document of this size.
+pub fn outboard_bytes(size: u64) -> u64 {
+    BaoTree::new(size, Grain::Transfer.block()).outboard_size()
+}
+
+/// The whole groups that a range lies in: what [`cut_groups`] needs of a document.
+///
+/// # Errors
+/// [`SliceError::Range`].
+pub fn groups(range: &Range<u64>, size: u64) -> Result<Range<u64>, SliceError> {
+    chunks(range, size)?;
+    let end = range.end.div_ceil(GROUP_BYTES).saturating_mul(GROUP_BYTES).min(size);
+    Ok(range.start / GROUP_BYTES * GROUP_BYTES..end)
+}
+
+/// The same slice as that of [`Sliced::cut`], from the hash tree and the [`groups`] of the range alone.
+///
+/// # Errors
+/// [`SliceError::Mismatch`] when groups or hash tree are not those of the document.
+pub fn cut_groups(
+    document: &Hash32,
+    size: u64,
+    outboard: &[u8],
+    range: &Range<u64>,
+    bytes: &[u8],
+) -> Result<Vec<u8>, SliceError> {
+    let start = groups(range, size)?.start;
+    let tree = BaoTree::new(size, Grain::Transfer.block());
+    let tree = PreOrderMemOutboard { root: document.0.into(), tree, data: outboard };
+    let mismatch = |reason: String| SliceError::Mismatch { document: *document, reason };
+    if outboard.len() as u64 != outboard_bytes(size) {
+        return Err(mismatch("the hash tree is of another length".to_owned()));
+    }
+    let mut out = Vec::new();
+    encode_ranges_validated(Window { start, bytes }, &tree, &chunks(range, size)?, &mut out)
+        .map_err(|error| mismatch(error.to_string()))?;
+    Ok(out)
+}
+
+/// A part of a document at its place.
+struct Window<'a> {
+    start: u64,
+    bytes: &'a [u8],
+}
+
+impl ReadAt for Window<'_> {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = at.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        let rest = from.and_then(|from| self.bytes.get(from..)).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+}
+
 /// The bytes of `range` that a slice holds, checked against the hash and length of the document.
 ///
 /// Reads at most what the range needs, and refuses a slice with anything left over.
@@ -140,6 +205,24 @@ mod tests {
             prop_assert_eq!(sliced.hash(), document);
             let mut slice = sliced.cut(range.clone()).expect("the range is inside");
             let wanted = &data[index(range.start)..index(range.end)];
+            if grain == Grain::Transfer {
+                let (root, tree) = outboard(&data);
+                prop_assert_eq!((root, tree.len() as u64), (document, outboard_bytes(size)));
+                let whole = groups(&range, size).expect("the range is inside");
+                let mut part = data[index(whole.start)..index(whole.end)].to_vec();
+                prop_assert_eq!(&cut_groups(&document, size, &tree, &range, &part).expect("all is right"), &slice);
+                let (last, mut wrong) = (part.len() - 1, tree.clone());
+                part[last] ^= 1;
+                prop_assert!(cut_groups(&document, size, &tree, &range, &part).is_err());
+                part[last] ^= 1;
+                prop_assert!(cut_groups(&document, size, &tree, &range, &part[1..]).is_err());
+                // The first pair is the root's, which every slice needs.
+                if let Some(byte) = wrong.first_mut() {
+                    *byte ^= 1;
+                    prop_assert!(cut_groups(&document, size, &wrong, &range, &part).is_err());
+                    prop_assert!(cut_groups(&document, size, &tree[1..], &range, &part).is_err());
+                }
+            }
             let opened = open(&document, size, range.clone(), &slice, grain).expect("it was just cut");
             prop_assert_eq!(opened, wanted);
             let at = index(flip % slice.len() as u64);
@@ -157,6 +240,7 @@ mod tests {
     fn ranges_outside_are_refused() {
         let data = [7; 100];
         for range in [0..0, 5..5, 90..101, 100..101] {
+            assert!(matches!(groups(&range, 100), Err(SliceError::Range { .. })));
             assert!(matches!(Sliced::new(&data, Grain::Proof).cut(range), Err(SliceError::Range { .. })));
         }
         assert!(open(&Hash32([0; 32]), u64::MAX, 0..u64::MAX, &[], Grain::Proof).is_err());

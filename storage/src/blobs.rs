@@ -4,21 +4,28 @@
 //!   written to a file aside, synced, and moved into place, and then the folder is synced.
 //! - Content that comes from elsewhere is written piece by piece into `partial/`, under the hash that was promised, and
 //!   moved into place only if the whole has that hash.
-//! - Reading a whole blob checks its hash, so damage is found where it would do harm. A range is read as it lies: who
-//!   serves ranges serves them with proofs (bao) that the reader checks.
+//! - Reading a whole blob checks its hash, so damage is found where it would do harm. A range is read as it lies.
+//! - Slices with their proofs (bao) are cut with a hash tree kept in `outboard/`, made when a blob is first served, 1/256
+//!   of its size: so no slice needs more of the blob than itself. The tree can be made again at any time, is checked with
+//!   each use, and is not counted in the quota.
 //! - All blobs together stay within a quota, counted with what is being written.
 //! - One process uses a folder: the lock on the database beside it sees to that.
 
 use protocol::crypto::document_hash;
 use protocol::ids::{Hash32, from_hex32, to_hex};
+use protocol::slice;
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where content is written before it is complete. No blob's folder has such a name.
 const PARTIAL: &str = "partial";
+/// Where the hash trees of blobs are, each under its blob's name.
+const OUTBOARD: &str = "outboard";
 
 /// Why content cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +71,8 @@ struct Shared {
     folder: PathBuf,
     quota: u64,
     usage: Mutex<Usage>,
+    /// Hash trees made so far, which names the file aside that each is written to.
+    outboards: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +104,7 @@ impl BlobStore {
         if folder.exists() {
             for entry in entries(folder)? {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if name == PARTIAL {
+                if name == PARTIAL || name == OUTBOARD {
                     continue;
                 }
                 if !entry.path().is_dir() || name.len() != 2 {
@@ -113,7 +122,7 @@ impl BlobStore {
             fs::remove_file(&path).map_err(BlobError::io("remove", &path))?;
         }
         let usage = Mutex::new(Usage { kept, writing: BTreeMap::new() });
-        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), quota, usage }) })
+        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), quota, usage, outboards: AtomicU64::new(0) }) })
     }
 
     /// Keeps these bytes. When this returns they survive a power cut.
@@ -192,6 +201,39 @@ impl BlobStore {
         Ok(Some(range))
     }
 
+    /// A range of a blob of this size with what proves it, as [`slice::open`] reads it at [`slice::Grain::Transfer`]; none
+    /// when no such blob is here.
+    ///
+    /// # Errors
+    /// [`BlobError::Range`], or [`BlobError::Damaged`] when the blob is not what it was.
+    pub fn slice(&self, hash: &Hash32, size: u64, range: Range<u64>) -> Result<Option<Vec<u8>>, BlobError> {
+        if self.len(hash)? != Some(size) {
+            return Ok(None);
+        }
+        let outside = |_| BlobError::Range {
+            hash: *hash,
+            offset: range.start,
+            len: range.end.saturating_sub(range.start),
+            bytes: size,
+        };
+        let groups = slice::groups(&range, size).map_err(outside)?;
+        let len = groups.end - groups.start;
+        let Some(bytes) = self.read_range(hash, groups.start, len)? else { return Ok(None) };
+        if let Some(tree) = self.shared.kept_outboard(hash, size)?
+            && let Ok(cut) = slice::cut_groups(hash, size, &tree, &range, &bytes)
+        {
+            return Ok(Some(cut));
+        }
+        // No tree yet, or something is damaged: the whole blob tells what.
+        let Some(whole) = self.get(hash)? else { return Ok(None) };
+        let (_, tree) = slice::outboard(&whole);
+        self.shared.keep_outboard(hash, &tree)?;
+        let damaged = |_| BlobError::Damaged { hash: *hash, path: self.shared.path(hash) };
+        let part = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let bytes = whole.get(part(groups.start)..part(groups.end)).unwrap_or_default();
+        slice::cut_groups(hash, size, &tree, &range, bytes).map(Some).map_err(damaged)
+    }
+
     /// The bytes in a blob; none when it is not here.
     pub fn len(&self, hash: &Hash32) -> Result<Option<u64>, BlobError> {
         self.shared.len(hash)
@@ -212,6 +254,38 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Usage> {
         // Numbers alone; no panic can leave them half changed.
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hash tree of a blob of this size, if there is one of the right length.
+    fn kept_outboard(&self, hash: &Hash32, size: u64) -> Result<Option<Vec<u8>>, BlobError> {
+        if slice::outboard_bytes(size) == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let path = self.outboard_path(hash);
+        match fs::read(&path) {
+            Ok(tree) => Ok((tree.len() as u64 == slice::outboard_bytes(size)).then_some(tree)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BlobError::io("read", &path)(error)),
+        }
+    }
+
+    /// Keeps a hash tree. It is not synced: what a power cut leaves of it is found out, and made again.
+    fn keep_outboard(&self, hash: &Hash32, tree: &[u8]) -> Result<(), BlobError> {
+        if tree.is_empty() {
+            return Ok(());
+        }
+        let serial = self.outboards.fetch_add(1, Ordering::Relaxed);
+        let aside = self.folder.join(PARTIAL).join(format!("{hash}.{OUTBOARD}.{serial}"));
+        let place = self.outboard_path(hash);
+        if let Some(folder) = place.parent() {
+            fs::create_dir_all(folder).map_err(BlobError::io("create the folder", folder))?;
+        }
+        fs::write(&aside, tree).map_err(BlobError::io("write", &aside))?;
+        fs::rename(&aside, &place).map_err(BlobError::io("move a hash tree to", &place))
+    }
+
+    fn outboard_path(&self, hash: &Hash32) -> PathBuf {
+        self.folder.join(OUTBOARD).join(to_hex(&hash.0[..1])).join(to_hex(&hash.0[1..]))
     }
 
     fn path(&self, hash: &Hash32) -> PathBuf {

@@ -3,6 +3,7 @@
 use crate::net::Net;
 use crate::people::People;
 use anyhow::Context as _;
+use protocol::ids::to_hex;
 use protocol::objects::Envelope;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -37,14 +38,26 @@ impl Connection {
 
     /// Submits an envelope; an error if it is not acknowledged.
     fn submit(&mut self, envelope: &[u8]) -> anyhow::Result<()> {
+        self.post("objects", "octet-stream", envelope).map(drop)
+    }
+
+    /// Submits an array of receipts; an error if not all are acknowledged.
+    fn submit_all(&mut self, receipts: &[u8]) -> anyhow::Result<()> {
+        let reply: Value = serde_json::from_slice(&self.post("receipts", "json", receipts)?)?;
+        anyhow::ensure!(reply["refused"] == 0, "refused: {reply:.200}");
+        Ok(())
+    }
+
+    /// What the node answers, if it accepts.
+    fn post(&mut self, path: &str, form: &str, body: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.out.clear();
-        let (host, length) = (&self.host, envelope.len());
+        let (host, length) = (&self.host, body.len());
         write!(
             self.out,
-            "POST /v1/objects HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n\
+            "POST /v1/{path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/{form}\r\n\
              content-length: {length}\r\n\r\n"
         )?;
-        self.out.extend_from_slice(envelope);
+        self.out.extend_from_slice(body);
         self.stream.get_mut().write_all(&self.out)?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
@@ -64,8 +77,37 @@ impl Connection {
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
         anyhow::ensure!(status.starts_with('2'), "{status}: {}", String::from_utf8_lossy(&body));
-        Ok(())
+        Ok(body)
     }
+}
+
+/// Receipts as one JSON array.
+pub(crate) fn array(receipts: &[(Envelope, Vec<u8>)]) -> Vec<u8> {
+    let signature = |(signer, signature): &(protocol::ids::Account, protocol::crypto::Signature)| json!({ "signer": signer.to_string(), "signature": to_hex(&signature.0) });
+    let one = |(envelope, _): &(Envelope, Vec<u8>)| {
+        let signatures: Vec<Value> = envelope.signatures.iter().map(signature).collect();
+        json!({ "kind": "receipt", "payload": to_hex(&envelope.payload), "signatures": signatures })
+    };
+    Value::Array(receipts.iter().map(one).collect()).to_string().into_bytes()
+}
+
+/// Brings arrays of receipts to one node over several connections, and returns when all are acknowledged.
+pub(crate) fn bring_arrays(net: &Net, node: usize, connections: usize, arrays: &[Vec<u8>]) -> anyhow::Result<()> {
+    let url = net.devnet.api_url(node);
+    let part = arrays.len().div_ceil(connections);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = arrays
+            .chunks(part)
+            .map(|part| {
+                let url = &url;
+                scope.spawn(move || -> anyhow::Result<()> {
+                    let mut connection = Connection::open(url)?;
+                    part.iter().try_for_each(|array| connection.submit_all(array))
+                })
+            })
+            .collect();
+        writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?)
+    })
 }
 
 /// Brings receipts to one node over several connections, and returns when all are acknowledged.

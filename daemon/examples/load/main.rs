@@ -28,6 +28,10 @@ const CONNECTIONS: usize = 32;
 const WAITING_FULL: usize = 8_000;
 /// Receipts that wait for a decision while latency is measured: one for each node.
 const WAITING_LATENCY: usize = NODES;
+/// Receipts of one array, where they come by the array.
+const ARRAY: usize = 500;
+/// Connections that bring arrays to one node.
+const CONNECTIONS_OF_ARRAYS: usize = 4;
 /// Receipts of one burst to one node: fewer than make it start an epoch early.
 const BURST: usize = 4_000;
 /// Bursts, to see the spread.
@@ -173,19 +177,46 @@ fn cpu_ms(before: &[Use], after: &[Use]) -> Vec<u64> {
     before.iter().zip(after).map(|(before, after)| after.cpu_ms - before.cpu_ms).collect()
 }
 
-/// Receipts that one node acknowledges as durable, in bursts between two epochs.
+/// Receipts that one node acknowledges as durable, in bursts between two epochs: one in a request, then many.
 fn pool() -> anyhow::Result<Value> {
     let mut net = Net::start(1, BURST_EPOCH_MS)?;
     let people = People::settle(&net)?;
+    let one_by_one =
+        bursts(&net, &people, |receipts| Box::new(move |net| drive::bring(net, 0, CONNECTIONS, &receipts)))?;
+    let in_arrays = bursts(&net, &people, |receipts| {
+        let arrays: Vec<Vec<u8>> = receipts.chunks(ARRAY).map(drive::array).collect();
+        Box::new(move |net| drive::bring_arrays(net, 0, CONNECTIONS_OF_ARRAYS, &arrays))
+    })?;
+    let value = json!({
+        "receipts": BURST,
+        "connections": CONNECTIONS,
+        "bursts": one_by_one,
+        "receipts_in_an_array": ARRAY,
+        "connections_of_arrays": CONNECTIONS_OF_ARRAYS,
+        "bursts_of_arrays": in_arrays,
+        "node": net.uses()?,
+    });
+    net.stop();
+    Ok(value)
+}
+
+/// Brings receipts that were made ready before.
+type Bring = Box<dyn FnOnce(&Net) -> anyhow::Result<()>>;
+
+fn bursts(
+    net: &Net,
+    people: &People,
+    ready: impl Fn(Vec<(protocol::objects::Envelope, Vec<u8>)>) -> Bring,
+) -> anyhow::Result<Vec<Value>> {
     let mut bursts = Vec::new();
     for _ in 0..BURSTS {
-        let receipts = people.receipts(BURST);
+        let bring = ready(people.receipts(BURST));
         net.until("an empty pool at the start of an epoch's rest", |net| Ok(net.api(0)?.status()?.pool == 0))?;
         let height = net.height(0)?;
         net.until("the next epoch", |net| Ok(net.height(0)? > height))?;
         let before = net.uses()?;
         let began = Instant::now();
-        drive::bring(&net, 0, CONNECTIONS, &receipts)?;
+        bring(net)?;
         let took = began.elapsed();
         let cpu = cpu_ms(&before, &net.uses()?)[0];
         bursts.push(json!({
@@ -194,7 +225,5 @@ fn pool() -> anyhow::Result<Value> {
             "epochs_meanwhile": net.height(0)? - height - 1,
         }));
     }
-    let value = json!({ "receipts": BURST, "connections": CONNECTIONS, "bursts": bursts, "node": net.uses()? });
-    net.stop();
-    Ok(value)
+    Ok(bursts)
 }

@@ -9,6 +9,7 @@
 //! There is no password: whoever reaches the port may ask and submit, which anybody may do on the network anyway. Only
 //! `POST /v1/stop` is for this machine alone.
 
+mod batch;
 mod data;
 mod earnings;
 mod error;
@@ -20,6 +21,7 @@ mod receipts;
 pub mod types;
 mod view;
 
+pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_RECEIPTS};
 pub use openapi::openapi_json;
 
 use crate::metrics;
@@ -67,6 +69,7 @@ struct Api {
     dropped: Arc<Mutex<Dropped>>,
     requests: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     proofs: Arc<Semaphore>,
 }
@@ -79,6 +82,7 @@ impl Api {
             dropped: Arc::new(Mutex::new(Dropped::default())),
             requests: bound(MAX_REQUESTS),
             uploads: bound(MAX_UPLOADS),
+            batches: bound(batch::MAX_BATCHES),
             listeners: bound(MAX_LISTENERS),
             proofs: bound(MAX_PROOFS),
         }
@@ -158,7 +162,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/v1/models/{id}", get(data::model)),
         ("/v1/blobs", post(data::upload)),
         ("/v1/blobs/{hash}", get(data::blob)),
-        ("/v1/receipts", get(receipts::list).post(objects::submit_receipt)),
+        ("/v1/receipts", get(receipts::list).post(batch::submit)),
         ("/v1/receipts/{id}", get(receipts::show)),
         ("/v1/receipts/{id}/explain", get(explain::explain)),
         ("/v1/receipts/{id}/proof", get(receipts::proof)),

@@ -4,7 +4,7 @@ use super::Api;
 use super::error::ApiError;
 use super::receipts::receipt_state;
 use super::types::{Accepted, EnvelopeJson, ErrorDocument, ObjectShown, SignatureJson};
-use super::view::{View, blocking, parse, read};
+use super::view::{View, parse, read};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -12,13 +12,13 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use futures::StreamExt as _;
 use protocol::crypto::{Kind, Signature};
-use protocol::envelope::Verified;
 use protocol::ids::{Account, Hash32, ObjectId, to_hex};
 use protocol::ledger::keys;
 use protocol::ledger::records::{Admission, AdmissionRecord, ManifestState, ManifestStatus};
-use protocol::limits::MAX_ENVELOPE_BYTES;
+use protocol::limits::{MAX_ENVELOPE_BYTES, MAX_GOSSIP_BYTES};
 use protocol::objects::Envelope;
 use protocol::refusal::Refusal;
+use protocol::wire::{decode_envelope, gossip_room};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use storage::Place;
 /// Objects dropped from the pool whose reasons are remembered; the oldest are forgotten first.
 const MAX_DROPPED: usize = 10_000;
 /// Bytes of a submission: an envelope in hex, with its frame.
-const MAX_SUBMISSION_BYTES: usize = 2 * MAX_ENVELOPE_BYTES + 4096;
+pub(super) const MAX_SUBMISSION_BYTES: usize = 2 * MAX_ENVELOPE_BYTES + 4096;
 /// Bytes of a body that is too large which are read and thrown away, so that its sender gets to read the answer.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 
@@ -107,61 +107,55 @@ pub(super) async fn submit(
     headers: HeaderMap,
     request: Body,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    accept(&api, &headers, request, None).await
+    let bytes = body("the submission", MAX_SUBMISSION_BYTES, &headers, request).await?;
+    let accepted = accept(&api, is_json(&headers), &bytes, None).await?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
-/// Takes a receipt, and nothing else: `202` when it is durable on this node.
-#[utoipa::path(post, path = "/v1/receipts", tag = "receipts",
-    request_body(content((EnvelopeJson = "application/json"), (Vec<u8> = "application/octet-stream")),
-        description = "The envelope as JSON, or its protobuf bytes as application/octet-stream"),
-    responses(
-        (status = 202, description = "It waits for a block", body = Accepted),
-        (status = 400, description = "It is wrong in itself", body = ErrorDocument),
-        (status = 402, description = "Its payer cannot pay", body = ErrorDocument),
-        (status = 404, description = "There is no such model", body = ErrorDocument),
-        (status = 409, description = "It is known already", body = ErrorDocument),
-        (status = 413, description = "It is too large", body = ErrorDocument),
-        (status = 503, description = "No room, or stopping", body = ErrorDocument),
-))]
-pub(super) async fn submit_receipt(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    request: Body,
-) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    accept(&api, &headers, request, Some(Kind::Receipt)).await
-}
-
-async fn accept(
-    api: &Api,
-    headers: &HeaderMap,
-    request: Body,
-    only: Option<Kind>,
-) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    let bytes = body("the submission", MAX_SUBMISSION_BYTES, headers, request).await?;
-    let is_json =
-        headers.get(CONTENT_TYPE).is_none_or(|kind| !kind.as_bytes().starts_with(b"application/octet-stream"));
-    let genesis = api.services.genesis.clone();
-    let object = blocking(move || {
-        let genesis = genesis.hash();
-        let object = if is_json {
-            Verified::check(envelope_of(&bytes)?, &genesis)?
-        } else {
-            Verified::from_wire(&bytes, &genesis)?
-        };
-        Ok(object)
-    })
-    .await?;
-    if let Some(kind) = only.filter(|kind| *kind != object.object().kind()) {
-        let reason = format!("this is a {}; other objects go to /v1/objects", object.object().kind().as_str());
-        return Err(Refusal::Malformed { kind: kind.as_str(), reason }.into());
+/// Takes one envelope, of any kind or of one alone.
+pub(super) async fn accept(api: &Api, is_json: bool, bytes: &[u8], only: Option<Kind>) -> Result<Accepted, ApiError> {
+    if bytes.len() > MAX_SUBMISSION_BYTES {
+        let (got, limit) = (bytes.len() as u64, MAX_SUBMISSION_BYTES as u64);
+        return Err(Refusal::Oversize { what: "the submission", got, limit }.into());
     }
+    let envelope = if is_json { envelope_of(bytes)? } else { decode_envelope(bytes)? };
+    let kind = envelope.kind;
+    let object = api.services.checks.check(vec![envelope]).await?.pop().unwrap_or_else(|| Err(unchecked()))?;
+    of_kind(kind, only)?;
     let id = api.services.driver.submit(object).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { id: id.to_string(), state: "pooled".to_owned() })))
+    Ok(Accepted { id: id.to_string(), state: "pooled".to_owned() })
 }
 
-fn envelope_of(bytes: &[u8]) -> Result<Envelope, ApiError> {
-    let malformed = |reason: String| Refusal::Malformed { kind: "submission", reason };
-    let json: EnvelopeJson = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_none_or(|kind| !kind.as_bytes().starts_with(b"application/octet-stream"))
+}
+
+/// Every envelope that is given to be checked comes back.
+pub(super) fn unchecked() -> Refusal {
+    Refusal::Unavailable { reason: "it was not checked".to_owned() }
+}
+
+/// Where one kind alone is taken, others are refused.
+pub(super) fn of_kind(kind: Kind, only: Option<Kind>) -> Result<(), Refusal> {
+    match only {
+        Some(only) if only != kind => {
+            let reason = format!("this is a {}; other objects go to /v1/objects", kind.as_str());
+            Err(Refusal::Malformed { kind: only.as_str(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn malformed(reason: String) -> Refusal {
+    Refusal::Malformed { kind: "submission", reason }
+}
+
+fn envelope_of(bytes: &[u8]) -> Result<Envelope, Refusal> {
+    envelope(&serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?)
+}
+
+/// The envelope that JSON says.
+pub(super) fn envelope(json: &EnvelopeJson) -> Result<Envelope, Refusal> {
     let named = Kind::ALL.into_iter().find(|kind| kind.as_str() == json.kind);
     let kind = named.ok_or_else(|| malformed(format!("there is no kind {:?}", json.kind)))?;
     let payload = from_hex(&json.payload).ok_or_else(|| malformed("the payload is not lower-case hex".to_owned()))?;
@@ -174,10 +168,10 @@ fn envelope_of(bytes: &[u8]) -> Result<Envelope, ApiError> {
     }
     let envelope = Envelope { kind, payload, signatures };
     // The wire's bounds hold for whichever way an envelope comes.
-    let size = protocol::wire::encode_envelope(&envelope).len();
-    if size > MAX_ENVELOPE_BYTES {
-        let (got, limit) = (size as u64, MAX_ENVELOPE_BYTES as u64);
-        return Err(Refusal::Oversize { what: "the envelope", got, limit }.into());
+    let size = gossip_room(&envelope);
+    if size > MAX_GOSSIP_BYTES {
+        let (got, limit) = (size as u64, MAX_GOSSIP_BYTES as u64);
+        return Err(Refusal::Oversize { what: "the envelope", got, limit });
     }
     Ok(envelope)
 }

@@ -1,6 +1,6 @@
 //! The description of the API, from the types and handlers themselves. `docs/openapi.json` is a copy; a test compares.
 
-use super::{data, earnings, explain, node, objects, receipts};
+use super::{batch, data, earnings, explain, node, objects, receipts};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -39,7 +39,7 @@ use utoipa::OpenApi;
         data::model,
         data::upload,
         data::blob,
-        objects::submit_receipt,
+        batch::submit,
         receipts::list,
         receipts::show,
         explain::explain,

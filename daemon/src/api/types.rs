@@ -64,6 +64,53 @@ pub struct Accepted {
     pub state: String,
 }
 
+/// A receipt, or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ReceiptsGiven {
+    /// One.
+    One(EnvelopeJson),
+    /// Up to 1,000, of 4 MiB together.
+    Many(Vec<EnvelopeJson>),
+}
+
+/// What became of a submission of receipts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ReceiptsTaken {
+    /// Of one.
+    One(Accepted),
+    /// Of an array.
+    Many(BatchReply),
+}
+
+/// What became of an array of receipts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BatchReply {
+    /// How many are accepted.
+    pub accepted: usize,
+    /// How many are refused.
+    pub refused: usize,
+    /// One reply for each, in the order in which they came.
+    pub receipts: Vec<ReceiptReply>,
+}
+
+/// What became of one of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReceiptReply {
+    /// Its id, if it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `pooled`, when it survives a crash of this node, or `refused`.
+    pub state: String,
+    /// Why it was refused, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why it was refused, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 /// An object and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ObjectShown {

@@ -3,6 +3,7 @@
 //! Each command is a struct of arguments with a `run(self, &Context) -> anyhow::Result<()>`. It prints its one result
 //! through [`Context::out`]; an error goes up to [`main`], which prints it and picks the exit code.
 
+mod batch;
 mod debug;
 pub mod demo;
 pub mod devnet;

@@ -4,7 +4,7 @@
 //! Objects are built and signed here, with keys of the home (`--key NAME`); the node only gets signed bytes.
 
 use super::Context;
-use super::show;
+use super::{batch, show};
 use crate::actions::{DEFAULT_PRICE, NewContribution, NewDataNet, NewDocument, NewModel, NewReceipt, Remote};
 use crate::api::types::{ManifestShown, ObjectShown};
 use crate::output::Failure;
@@ -417,7 +417,7 @@ fn digest_of(path: &Path) -> anyhow::Result<Hash32> {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReceiptCommand {
-    /// Submit a receipt, signed by its payer and its server
+    /// Submit a receipt, signed by its payer and its server, or a file of them
     Submit(SubmitReceipt),
     /// Show a receipt and who was paid
     Show {
@@ -435,14 +435,23 @@ pub(super) enum ReceiptCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct SubmitReceipt {
+    /// Submit the signed receipts of this file, or of standard input for -: one on each line, as JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "OneReceipt")]
+    batch: Option<PathBuf>,
+    #[command(flatten)]
+    one: Option<OneReceipt>,
+}
+
+#[derive(Debug, Args)]
+struct OneReceipt {
     /// The model
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", required_unless_present = "batch")]
     model: ModelId,
     /// What was asked; only a commitment to it is published
-    #[arg(long)]
+    #[arg(long, required_unless_present = "batch")]
     prompt: String,
     /// The file with the answer, or - for standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "batch")]
     output: PathBuf,
     /// Tokens of the prompt [default: its words]
     #[arg(long, value_name = "N")]
@@ -454,10 +463,10 @@ pub(super) struct SubmitReceipt {
     #[arg(long, value_name = "EPOCH")]
     expiry: Option<u64>,
     /// The key of the payer
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", required_unless_present = "batch")]
     payer: String,
     /// The key of the server
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", required_unless_present = "batch")]
     server: String,
     /// Wait until the fee is divided
     #[arg(long)]
@@ -468,7 +477,10 @@ impl ReceiptCommand {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
         let remote = remote(context)?;
         match self {
-            Self::Submit(new) => new.run(context, &remote),
+            Self::Submit(SubmitReceipt { batch: Some(path), .. }) => batch::submit(context, &remote, &path),
+            Self::Submit(SubmitReceipt { one: Some(new), .. }) => new.run(context, &remote),
+            // The command line is refused before it comes here with neither.
+            Self::Submit(SubmitReceipt { batch: None, one: None }) => Ok(()),
             Self::Show { id } => show::receipt(context, &remote.receipt(&id)?),
             Self::List { account: named } => {
                 let account = named.map(|text| account(context, &text)).transpose()?;
@@ -478,7 +490,7 @@ impl ReceiptCommand {
     }
 }
 
-impl SubmitReceipt {
+impl OneReceipt {
     fn run(self, context: &Context, remote: &Remote) -> anyhow::Result<()> {
         let (payer, server) = (key(context, &self.payer)?, key(context, &self.server)?);
         let output = answer(&self.output)?;

@@ -26,15 +26,15 @@ pub const GOSSIP_UNJUDGED_RESERVE: usize = 8 * MIB;
 
 /// Bytes before a gossiped payload: the salt that lets the same payload be sent again.
 pub const GOSSIP_SALT_BYTES: usize = 8;
-/// One manifest.
+/// One manifest, or several small ones together.
 pub const MANIFEST_BYTES: usize = 272 * KIB;
-/// One operation.
+/// Operations of one message.
 pub const OPERATION_BYTES: usize = 272 * KIB;
 /// One vote, proposal or certificate of the agreement; blocks travel by request.
 pub const CONSENSUS_BYTES: usize = 64 * KIB;
-/// One receipt.
+/// Receipts of one message.
 pub const RECEIPT_BYTES: usize = 272 * KIB;
-/// One commitment or reveal of an attribution.
+/// Commitments and reveals of attributions in one message.
 pub const ATTRIBUTION_BYTES: usize = 64 * KIB;
 /// What gossipsub's own envelope (topic name and field tags) may add to a payload.
 pub const GOSSIP_ENVELOPE_BYTES: usize = 512;
@@ -224,7 +224,7 @@ const _: () = assert!(BLOCK_RESPONSE_BYTES < QUIC_STREAM_BYTES as usize, "the la
 const _: () = assert!(QUIC_STREAM_BYTES < QUIC_CONNECTION_BYTES);
 
 // The layer knows nothing of what it carries, but that the largest of each kind must fit.
-const _: () = assert!(OPERATION_BYTES >= limits::MAX_ENVELOPE_BYTES && RECEIPT_BYTES >= limits::MAX_ENVELOPE_BYTES);
+const _: () = assert!(OPERATION_BYTES >= limits::MAX_GOSSIP_BYTES && RECEIPT_BYTES >= limits::MAX_GOSSIP_BYTES);
 const _: () = assert!(BLOCK_RESPONSE_BYTES >= limits::MAX_SYNC_BYTES + KIB);
 const _: () = assert!(BLOB_RESPONSE_BYTES >= limits::MAX_BLOB_BYTES + KIB);
-const _: () = assert!(ATTRIBUTION_BYTES > limits::MAX_SMALL_OBJECT_BYTES);
+const _: () = assert!(ATTRIBUTION_BYTES >= limits::MAX_GOSSIP_BATCH_BYTES);

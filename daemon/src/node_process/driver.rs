@@ -1,15 +1,21 @@
 //! The one driver loop: receive, [`Node::handle`], carry the effects out in order.
 //!
-//! It runs in a thread of its own, because it writes to disk. Inputs that wait are handled together, and all their
-//! writes go into one synced batch before any other of their effects begins (group commit): nothing is published,
-//! answered or counted on before it is durable. If a write fails, the process stops; it would break a promise to go on.
+//! It runs in a thread of its own, because it writes to disk. Inputs that wait are handled together, in one turn, and all
+//! their writes go into one synced batch before any of their effects that others see begins (group commit): nothing is
+//! published, answered or counted on before it is durable. Where a turn has no such effect, its writes wait for the next
+//! turn that has one, in their order: a crash before that is as if the inputs had never come. If a write fails, the process
+//! stops; it would break a promise to go on.
+//!
+//! Two lanes lead here. Agreement, timers and whatever the core asked for go first; objects from gossip and clients fill
+//! what is left of a turn, and beside the first lane only a little, so that a vote never waits for a pool of receipts.
 
 use super::clock::Clock;
 use super::recorder::Recorder;
 use crate::metrics;
+use crate::network::GossipId;
 use protocol::envelope::Verified;
 use protocol::ids::ObjectId;
-use protocol::node::{Effect, Input, Node, Notice, Source, Timer, Token, Write};
+use protocol::node::{Effect, Input, Node, Notice, Source, Timer, Token, Verdict, Write};
 use protocol::refusal::Refusal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,24 +23,53 @@ use std::time::{Duration, Instant};
 use storage::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Messages that wait for the driver; a full queue refuses with a reason or slows its source.
+/// Messages that wait for the driver in each lane; a full one refuses with a reason or slows its source.
 pub const DRIVER_QUEUE: usize = 4096;
-/// Inputs whose writes share one sync.
-const MAX_BATCH: usize = 512;
+/// Messages of the first lane in one turn.
+const MAX_URGENT: usize = 256;
+/// Objects in one turn: as many share one sync. The last message of a turn may bring a few more.
+const MAX_OBJECTS: usize = 512;
+/// Objects in a turn that has urgent messages too.
+const MAX_OBJECTS_BESIDE: usize = 64;
+/// Objects of one submission that are handled in one turn.
+const MAX_SUBMITTED: usize = 256;
+/// Writes that may wait for a turn with visible effects.
+const MAX_UNSYNCED: usize = 1024;
 
-/// A question to the core, answered between two batches.
+/// A question to the core, answered between two turns.
 type Question = Box<dyn FnOnce(&Node) + Send>;
+
+/// What became of submitted objects, in their order.
+type Submitted = Vec<Result<ObjectId, Refusal>>;
 
 /// What reaches the driver.
 pub enum Message {
     /// An input that nobody waits for.
     Input(Box<Input>),
-    /// An input with a verdict or an answer to come under the driver's own token.
-    Gossip(Box<dyn FnOnce(Token) -> Input + Send>, crate::network::GossipId),
+    /// A consensus message, which is judged under the driver's own token.
+    Consensus(Box<dyn FnOnce(Token) -> Input + Send>, GossipId),
+    /// Checked objects of one gossiped message, which is judged as a whole.
+    Objects(Vec<Verified>, GossipId),
     /// A local submission.
-    Submit(Box<Verified>, oneshot::Sender<Result<ObjectId, Refusal>>),
+    Submit(Vec<Verified>, oneshot::Sender<Submitted>),
     /// A question.
     Ask(Question),
+}
+
+impl Message {
+    /// Does it go before objects?
+    fn is_urgent(&self) -> bool {
+        matches!(self, Self::Input(_) | Self::Consensus(..))
+    }
+
+    /// How many objects it brings; a question counts as one.
+    fn objects(&self) -> usize {
+        match self {
+            Self::Objects(objects, _) => objects.len(),
+            Self::Submit(objects, _) => objects.len(),
+            Self::Input(_) | Self::Consensus(..) | Self::Ask(_) => 1,
+        }
+    }
 }
 
 /// What everybody may look at between two batches.
@@ -61,7 +96,8 @@ pub struct Status {
 /// Speaks with the driver. Cheap to clone.
 #[derive(Clone)]
 pub struct DriverHandle {
-    sender: mpsc::Sender<Message>,
+    urgent: mpsc::Sender<Message>,
+    objects: mpsc::Sender<Message>,
     status: watch::Receiver<Status>,
 }
 
@@ -69,29 +105,50 @@ impl DriverHandle {
     /// Gives an input, waiting for room.
     pub async fn input(&self, input: Input) {
         // A closed queue means that the node is stopping; then the input has no more meaning.
-        let _ = self.sender.send(Message::Input(Box::new(input))).await;
+        let _ = self.urgent.send(Message::Input(Box::new(input))).await;
     }
 
     /// Gives an input from a thread, waiting for room.
     pub fn input_blocking(&self, input: Input) {
-        let _ = self.sender.blocking_send(Message::Input(Box::new(input)));
+        let _ = self.urgent.blocking_send(Message::Input(Box::new(input)));
     }
 
-    /// Gives a message if there is room.
+    /// Gives a message if there is room in its lane.
     #[expect(clippy::result_large_err, reason = "what does not fit goes back whole to whoever sent it")]
     pub fn try_send(&self, message: Message) -> Result<(), Message> {
-        self.sender.try_send(message).map_err(|error| match error {
+        let lane = if message.is_urgent() { &self.urgent } else { &self.objects };
+        lane.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(message) | mpsc::error::TrySendError::Closed(message) => message,
         })
     }
 
     /// Submits an object of this node's own clients. `Ok` means that it is durable here.
     pub async fn submit(&self, object: Verified) -> Result<ObjectId, Refusal> {
-        let stopping = || Refusal::Unavailable { reason: "the node is stopping".to_owned() };
-        let (reply, answer) = oneshot::channel();
-        self.try_send(Message::Submit(Box::new(object), reply))
-            .map_err(|_| Refusal::Full { limit: DRIVER_QUEUE as u64, unit: "messages before the driver" })?;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
+        self.submit_all(vec![object]).await.pop().unwrap_or_else(|| Err(stopping()))
+    }
+
+    /// Submits objects of this node's own clients, with one answer for each in their order. `Ok` means that it is durable
+    /// here.
+    pub async fn submit_all(&self, objects: Vec<Verified>) -> Vec<Result<ObjectId, Refusal>> {
+        let mut parts = Vec::new();
+        let mut objects = objects.into_iter();
+        loop {
+            let part: Vec<Verified> = objects.by_ref().take(MAX_SUBMITTED).collect();
+            if part.is_empty() {
+                break;
+            }
+            let (count, (reply, answer)) = (part.len(), oneshot::channel());
+            let sent = self.try_send(Message::Submit(part, reply));
+            parts.push((count, sent.map(|()| answer).map_err(|_| full())));
+        }
+        let mut results = Vec::new();
+        for (count, answer) in parts {
+            match answer {
+                Ok(answer) => results.extend(answer.await.unwrap_or_else(|_| vec![Err(stopping()); count])),
+                Err(refusal) => results.extend(std::iter::repeat_n(Err(refusal), count)),
+            }
+        }
+        results
     }
 
     /// Asks the core.
@@ -99,14 +156,13 @@ impl DriverHandle {
         &self,
         question: impl FnOnce(&Node) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let stopping = |_| Refusal::Unavailable { reason: "the node is stopping".to_owned() };
         let (reply, answer) = oneshot::channel();
         let ask = Message::Ask(Box::new(move |node| {
             // Whoever asked may have gone; then nobody needs the answer.
             let _ = reply.send(question(node));
         }));
-        self.sender.send(ask).await.map_err(|_| Refusal::Unavailable { reason: "the node is stopping".to_owned() })?;
-        answer.await.map_err(stopping)
+        self.objects.send(ask).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
     }
 
     /// The latest status.
@@ -120,10 +176,18 @@ impl DriverHandle {
     }
 }
 
+fn stopping() -> Refusal {
+    Refusal::Unavailable { reason: "the node is stopping".to_owned() }
+}
+
+fn full() -> Refusal {
+    Refusal::Full { limit: DRIVER_QUEUE as u64, unit: "messages before the driver" }
+}
+
 /// Carries out what concerns neither disk nor timers nor answers: network, content, attribution, listeners.
 pub trait Outside: Send {
     /// Judges a gossiped message.
-    fn judge(&mut self, id: crate::network::GossipId, verdict: protocol::node::Verdict);
+    fn judge(&mut self, id: GossipId, verdict: Verdict);
     /// Any other effect.
     fn carry_out(&mut self, effect: Effect);
 }
@@ -135,12 +199,64 @@ pub struct Driver<O> {
     outside: O,
     clock: Clock,
     recorder: Option<Recorder>,
-    receiver: mpsc::Receiver<Message>,
+    lanes: Lanes,
     status: watch::Sender<Status>,
     timers: BTreeMap<Timer, u64>,
-    gossip: BTreeMap<Token, crate::network::GossipId>,
-    replies: BTreeMap<Token, oneshot::Sender<Result<ObjectId, Refusal>>>,
+    gossip: BTreeMap<Token, (GossipId, Judged)>,
+    replies: BTreeMap<Token, Answered>,
     tokens: u64,
+    /// Writes of turns that nobody saw anything of.
+    unsynced: Vec<Write>,
+}
+
+/// The two queues before the driver.
+pub struct Lanes {
+    urgent: mpsc::Receiver<Message>,
+    objects: mpsc::Receiver<Message>,
+}
+
+/// A gossiped message whose objects are being judged.
+#[derive(Debug)]
+struct Judged {
+    /// Verdicts that are still to come.
+    waiting: usize,
+    accepted: usize,
+    ignored: usize,
+    /// Why an object was rejected, or else why one was ignored.
+    reject: Option<&'static str>,
+    ignore: &'static str,
+}
+
+impl Judged {
+    fn new(objects: usize) -> Self {
+        Self { waiting: objects, accepted: 0, ignored: 0, reject: None, ignore: "" }
+    }
+
+    fn count(&mut self, verdict: Verdict) {
+        self.waiting = self.waiting.saturating_sub(1);
+        match verdict {
+            Verdict::Accept => self.accepted += 1,
+            Verdict::Reject(word) => self.reject = Some(word),
+            Verdict::Ignore(word) => (self.ignored, self.ignore) = (self.ignored + 1, word),
+        }
+    }
+
+    /// The verdict on the whole: rejected for any object that is the sender's fault; forwarded only if at least half of
+    /// it is new here and good, or anybody could have known objects forwarded again and again, wrapped anew.
+    fn verdict(&self) -> Verdict {
+        match self.reject {
+            Some(word) => Verdict::Reject(word),
+            None if self.accepted > 0 && self.accepted >= self.ignored => Verdict::Accept,
+            None => Verdict::Ignore(self.ignore),
+        }
+    }
+}
+
+/// A submission whose objects are being answered for.
+struct Answered {
+    results: Submitted,
+    objects: usize,
+    reply: oneshot::Sender<Submitted>,
 }
 
 /// Why the driver stopped before it was asked to.
@@ -158,10 +274,12 @@ pub enum DriverError {
 }
 
 /// A queue to a driver that does not run yet.
-pub fn queue() -> (DriverHandle, mpsc::Receiver<Message>, watch::Sender<Status>) {
-    let (sender, receiver) = mpsc::channel(DRIVER_QUEUE);
+pub fn queue() -> (DriverHandle, Lanes, watch::Sender<Status>) {
+    let (urgent, urgent_lane) = mpsc::channel(DRIVER_QUEUE);
+    let (objects, objects_lane) = mpsc::channel(DRIVER_QUEUE);
     let (status_sender, status) = watch::channel(Status::default());
-    (DriverHandle { sender, status }, receiver, status_sender)
+    let lanes = Lanes { urgent: urgent_lane, objects: objects_lane };
+    (DriverHandle { urgent, objects, status }, lanes, status_sender)
 }
 
 impl<O: Outside> Driver<O> {
@@ -171,7 +289,7 @@ impl<O: Outside> Driver<O> {
         store: Arc<dyn Store>,
         outside: O,
         recorder: Option<Recorder>,
-        receiver: mpsc::Receiver<Message>,
+        lanes: Lanes,
         status: watch::Sender<Status>,
     ) -> Self {
         Self {
@@ -180,12 +298,13 @@ impl<O: Outside> Driver<O> {
             outside,
             clock: Clock::start(),
             recorder,
-            receiver,
+            lanes,
             status,
             timers: BTreeMap::new(),
             gossip: BTreeMap::new(),
             replies: BTreeMap::new(),
             tokens: 0,
+            unsynced: Vec::new(),
         }
     }
 
@@ -195,17 +314,18 @@ impl<O: Outside> Driver<O> {
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(DriverError::Record)?;
         self.take(vec![Message::Input(Box::new(Input::Start))])?;
         loop {
-            let Some(batch) = runtime.block_on(self.next_batch(stop)) else { break };
-            self.take(batch)?;
+            let Some(turn) = runtime.block_on(self.next_turn(stop)) else { break };
+            self.take(turn)?;
         }
+        self.persist()?;
         if let Some(recorder) = &mut self.recorder {
             recorder.flush().map_err(DriverError::Record)?;
         }
         Ok(())
     }
 
-    /// Waits for messages or due timers; none when it is time to stop.
-    async fn next_batch(&mut self, stop: &tokio_util::sync::CancellationToken) -> Option<Vec<Message>> {
+    /// Waits for messages or due timers; none when it is time to stop. What is urgent stands first.
+    async fn next_turn(&mut self, stop: &tokio_util::sync::CancellationToken) -> Option<Vec<Message>> {
         let due = self.timers.values().min().copied();
         let wait = due.map(|at| Duration::from_millis(at.saturating_sub(self.clock.now_ms())));
         let sleep = async {
@@ -214,63 +334,84 @@ impl<O: Outside> Driver<O> {
                 None => std::future::pending().await,
             }
         };
-        let mut batch = Vec::new();
+        let Lanes { urgent, objects } = &mut self.lanes;
+        let (mut turn, mut others) = (Vec::new(), Vec::new());
         tokio::select! {
             biased;
             () = stop.cancelled() => return None,
-            received = self.receiver.recv_many(&mut batch, MAX_BATCH) => if received == 0 { return None },
+            received = urgent.recv_many(&mut turn, MAX_URGENT) => if received == 0 { return None },
+            received = objects.recv() => others.push(received?),
             () = sleep => {}
+        }
+        while turn.len() < MAX_URGENT
+            && let Ok(message) = urgent.try_recv()
+        {
+            turn.push(message);
         }
         let now = self.clock.now_ms();
         let due: Vec<Timer> = self.timers.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| *timer).collect();
         for timer in due {
             self.timers.remove(&timer);
-            batch.push(Message::Input(Box::new(Input::Timer(timer))));
+            turn.push(Message::Input(Box::new(Input::Timer(timer))));
         }
-        Some(batch)
+        let room = if turn.is_empty() { MAX_OBJECTS } else { MAX_OBJECTS_BESIDE };
+        let mut taken: usize = others.iter().map(Message::objects).sum();
+        while taken < room
+            && let Ok(message) = objects.try_recv()
+        {
+            taken += message.objects();
+            others.push(message);
+        }
+        turn.append(&mut others);
+        Some(turn)
     }
 
-    /// Handles a batch: all inputs, then one synced write, then all other effects in order.
-    fn take(&mut self, batch: Vec<Message>) -> Result<(), DriverError> {
+    /// Takes a turn: all inputs, then one synced write if anything depends on it, then all other effects in order.
+    fn take(&mut self, turn: Vec<Message>) -> Result<(), DriverError> {
         let began = Instant::now();
         let now = self.clock.now_ms();
         let mut effects = Vec::new();
         let mut questions = Vec::new();
-        for message in batch {
-            let input = match message {
-                Message::Input(input) => *input,
-                Message::Gossip(input, id) => {
+        for message in turn {
+            match message {
+                Message::Input(input) => self.handle(now, *input, &mut effects)?,
+                Message::Consensus(input, id) => {
                     let token = self.token();
-                    self.gossip.insert(token, id);
-                    input(token)
+                    self.gossip.insert(token, (id, Judged::new(1)));
+                    self.handle(now, input(token), &mut effects)?;
                 }
-                Message::Submit(object, reply) => {
+                Message::Objects(objects, id) => {
                     let token = self.token();
-                    self.replies.insert(token, reply);
-                    Input::Object(*object, Source::Local(token))
+                    self.gossip.insert(token, (id, Judged::new(objects.len())));
+                    for object in objects {
+                        self.handle(now, Input::Object(object, Source::Gossip(token)), &mut effects)?;
+                    }
                 }
-                Message::Ask(question) => {
-                    questions.push(question);
-                    continue;
+                Message::Submit(objects, reply) => {
+                    let token = self.token();
+                    let results = Vec::with_capacity(objects.len());
+                    self.replies.insert(token, Answered { results, objects: objects.len(), reply });
+                    for object in objects {
+                        self.handle(now, Input::Object(object, Source::Local(token)), &mut effects)?;
+                    }
                 }
-            };
-            if let Some(recorder) = &mut self.recorder {
-                recorder.input(now, &input).map_err(DriverError::Record)?;
+                Message::Ask(question) => questions.push(question),
             }
-            effects.extend(self.node.handle(now, input));
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.flush().map_err(DriverError::Record)?;
         }
         metrics::driver_batch(began.elapsed());
-        let (mut writes, mut rest) = (Vec::new(), Vec::new());
+        let mut rest = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Persist(write) => writes.push(write),
+                Effect::Persist(write) => self.unsynced.push(write),
                 other => rest.push(other),
             }
         }
-        self.persist(&writes)?;
+        if rest.iter().any(waits_for_disk) || self.unsynced.len() >= MAX_UNSYNCED {
+            self.persist()?;
+        }
         for effect in rest {
             self.carry_out(effect)?;
         }
@@ -281,17 +422,27 @@ impl<O: Outside> Driver<O> {
         Ok(())
     }
 
+    fn handle(&mut self, now: u64, input: Input, effects: &mut Vec<Effect>) -> Result<(), DriverError> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(now, &input).map_err(DriverError::Record)?;
+        }
+        effects.append(&mut self.node.handle(now, input));
+        Ok(())
+    }
+
     fn token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
     }
 
-    fn persist(&mut self, writes: &[Write]) -> Result<(), DriverError> {
-        if writes.is_empty() {
+    /// Makes durable what waits for it.
+    fn persist(&mut self) -> Result<(), DriverError> {
+        if self.unsynced.is_empty() {
             return Ok(());
         }
         let began = Instant::now();
-        self.store.write(writes).map_err(DriverError::Write)?;
+        self.store.write(&self.unsynced).map_err(DriverError::Write)?;
+        self.unsynced.clear();
         metrics::store_write(began.elapsed());
         Ok(())
     }
@@ -308,14 +459,24 @@ impl<O: Outside> Driver<O> {
                 if let Err(refusal) = &result {
                     metrics::refused("local", refusal.as_str());
                 }
-                if let Some(reply) = self.replies.remove(&token) {
-                    // A client that hung up asks again by id.
-                    let _ = reply.send(result);
+                if let Some(answered) = self.replies.get_mut(&token) {
+                    answered.results.push(result);
+                    if answered.results.len() >= answered.objects
+                        && let Some(Answered { results, reply, .. }) = self.replies.remove(&token)
+                    {
+                        // A client that hung up asks again by id.
+                        let _ = reply.send(results);
+                    }
                 }
             }
             Effect::Judge(token, verdict) => {
-                if let Some(id) = self.gossip.remove(&token) {
-                    self.outside.judge(id, verdict);
+                if let Some((_, judged)) = self.gossip.get_mut(&token) {
+                    judged.count(verdict);
+                    if judged.waiting == 0
+                        && let Some((id, judged)) = self.gossip.remove(&token)
+                    {
+                        self.outside.judge(id, judged.verdict());
+                    }
                 }
             }
             Effect::Halt(reason) => return Err(DriverError::Halted(reason)),
@@ -352,6 +513,19 @@ impl<O: Outside> Driver<O> {
     }
 }
 
+/// Could anybody see, or anything lasting depend on, what this effect does? Only verdicts on what others sent, timers and
+/// questions to peers do without the disk: they say nothing of what this node knows or promises.
+fn waits_for_disk(effect: &Effect) -> bool {
+    !matches!(
+        effect,
+        Effect::Judge(..)
+            | Effect::SetTimer(..)
+            | Effect::CancelTimer(_)
+            | Effect::FetchBlock { .. }
+            | Effect::RequestBlocks { .. }
+    )
+}
+
 fn log_notice(notice: &Notice) {
     match notice {
         Notice::Committed { height, block, round, objects, events } => {
@@ -367,5 +541,37 @@ fn log_notice(notice: &Notice) {
             tracing::warn!(validator = %validator, "a validator signed two messages in one place");
         }
         Notice::BadSync { reason, .. } => tracing::warn!("a peer sent blocks that do not hold: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verdict on a message of objects with these verdicts: a(ccepted), i(gnored), r(ejected).
+    #[test]
+    fn a_message_is_judged_as_a_whole() {
+        for (objects, expect) in [
+            ("a", Verdict::Accept),
+            ("i", Verdict::Ignore("known")),
+            ("r", Verdict::Reject("signature")),
+            ("aaaa", Verdict::Accept),
+            ("aiai", Verdict::Accept),
+            ("aiiai", Verdict::Ignore("known")),
+            ("aiii", Verdict::Ignore("known")),
+            ("aaar", Verdict::Reject("signature")),
+            ("riii", Verdict::Reject("signature")),
+        ] {
+            let mut judged = Judged::new(objects.len());
+            for (at, each) in objects.chars().enumerate() {
+                assert_eq!(judged.waiting, objects.len() - at, "{objects}");
+                judged.count(match each {
+                    'a' => Verdict::Accept,
+                    'i' => Verdict::Ignore("known"),
+                    _ => Verdict::Reject("signature"),
+                });
+            }
+            assert_eq!((judged.waiting, judged.verdict()), (0, expect), "{objects}");
+        }
     }
 }

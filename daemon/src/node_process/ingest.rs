@@ -1,6 +1,7 @@
-//! What comes from peers: gossip is decoded and its signatures checked in a pool of threads before the core sees it;
-//! requests are answered from disk.
+//! What comes from peers: gossiped objects are read and checked by [`Checks`] before the core sees them, a message of
+//! several as a whole; requests are answered from disk.
 
+use super::checks::{Checked, Checks};
 use super::driver::{DriverHandle, Message};
 use super::outside::{Offered, topic_of};
 use crate::metrics;
@@ -9,20 +10,16 @@ use libp2p::PeerId;
 use protocol::envelope::Verified;
 use protocol::ids::Hash32;
 use protocol::limits::{MAX_BLOB_BYTES, MAX_BLOCK_BYTES};
-use protocol::node::{Input, Peer, Source};
-use protocol::slice::{Grain, Sliced};
+use protocol::node::{Input, Peer};
+use protocol::refusal::Refusal;
 use protocol::wire::{self, Request, Response};
 use std::sync::Arc;
 use storage::{BlobStore, Store};
 use tokio::sync::{Semaphore, mpsc};
 
-/// Gossiped objects whose signatures are checked at once.
-const CHECKS_AT_ONCE: usize = 8;
 /// Requests that are answered from disk at once.
 const ANSWERS_AT_ONCE: usize = 8;
 
-/// Gossiped objects that wait for a check; more are ignored, and come again with the blocks that hold them.
-const OBJECT_QUEUE: usize = 8192;
 /// Requests that wait for an answer; more are told that this node is busy.
 const REQUEST_QUEUE: usize = 256;
 
@@ -41,28 +38,22 @@ pub struct Ingest {
     pub blobs: Arc<BlobStore>,
     /// Blocks on offer.
     pub offered: Offered,
+    /// Checks signatures.
+    pub checks: Checks,
 }
 
 impl Ingest {
     /// Serves events until the network stops.
     ///
-    /// Consensus messages go straight to the core; objects and requests wait in queues of their own, so that a flood of
-    /// them never stands before a vote.
+    /// Consensus messages go straight to the core, in a lane of their own; objects and requests wait in queues of theirs,
+    /// so that a flood of them never stands before a vote.
     pub async fn run(self, mut events: mpsc::Receiver<NetworkEvent>) {
-        let (objects, waiting_objects) = mpsc::channel(OBJECT_QUEUE);
         let (requests, waiting_requests) = mpsc::channel(REQUEST_QUEUE);
-        tokio::spawn(self.clone().check_objects(waiting_objects));
         tokio::spawn(self.clone().answer_requests(waiting_requests));
         while let Some(event) = events.recv().await {
             match event {
                 NetworkEvent::Gossip { topic: Topic::Consensus, source, data, id } => self.consensus(source, &data, id),
-                NetworkEvent::Gossip { topic, data, id, .. } => {
-                    if let Err(full) = objects.try_send((topic, data, id)) {
-                        let (_, _, id) = full.into_inner();
-                        metrics::refused("gossip", "busy");
-                        self.network.validate(id, Verdict::Ignore("busy"));
-                    }
-                }
+                NetworkEvent::Gossip { topic, data, id, .. } => self.objects(topic, data, id),
                 NetworkEvent::Request { peer, protocol, data, reply } => {
                     if let Err(full) = requests.try_send((peer, protocol, data, reply)) {
                         let (.., reply) = full.into_inner();
@@ -76,19 +67,6 @@ impl Ingest {
                 // The network has logged it.
                 NetworkEvent::Listening { .. } => {}
             }
-        }
-    }
-
-    async fn check_objects(self, mut waiting: mpsc::Receiver<(Topic, Vec<u8>, GossipId)>) {
-        let checks = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
-        while let Some((topic, data, id)) = waiting.recv().await {
-            // A semaphore that is never closed always gives a permit.
-            let Ok(permit) = checks.clone().acquire_owned().await else { break };
-            let ingest = self.clone();
-            tokio::task::spawn_blocking(move || {
-                ingest.object(topic, &data, id);
-                drop(permit);
-            });
         }
     }
 
@@ -114,26 +92,28 @@ impl Ingest {
         };
         let peer = Peer(source.to_bytes());
         let input = Box::new(move |token| Input::Consensus { message, peer, token });
-        self.hand_over(Message::Gossip(input, id));
+        self.hand_over(Message::Consensus(input, id));
     }
 
-    fn object(&self, topic: Topic, data: &[u8], id: GossipId) {
-        let object = match Verified::from_wire(data, &self.genesis) {
-            Ok(object) => object,
-            Err(refusal) => {
-                metrics::refused("gossip", refusal.as_str());
-                return self.network.validate(id, Verdict::Reject(refusal.as_str()));
+    /// Objects that came in one message. It is the fault of whoever sent it if any of them is wrong: an honest peer
+    /// forwards only what it has checked.
+    fn objects(&self, topic: Topic, data: Vec<u8>, id: GossipId) {
+        let ingest = self.clone();
+        let done = move |checked| match good(topic, checked) {
+            Ok(objects) => ingest.hand_over(Message::Objects(objects, id)),
+            Err(reason) => {
+                metrics::refused("gossip", reason);
+                ingest.network.validate(id, Verdict::Reject(reason));
             }
         };
-        if topic_of(object.envelope()) != topic {
-            metrics::refused("gossip", "topic");
-            return self.network.validate(id, Verdict::Reject("topic"));
+        if !self.checks.message(data, done) {
+            // With its id it is dropped: that forwards nothing and blames nobody.
+            metrics::refused("gossip", "busy");
         }
-        self.hand_over(Message::Gossip(Box::new(move |token| Input::Object(object, Source::Gossip(token))), id));
     }
 
     fn hand_over(&self, message: Message) {
-        if let Err(Message::Gossip(_, id)) = self.driver.try_send(message) {
+        if let Err(Message::Consensus(_, id) | Message::Objects(_, id)) = self.driver.try_send(message) {
             metrics::refused("gossip", "busy");
             self.network.validate(id, Verdict::Ignore("busy"));
         }
@@ -201,14 +181,17 @@ impl Ingest {
     }
 
     fn blob(&self, hash: &Hash32, offset: u64, len: u64, size: u64) -> Result<Response, String> {
-        let Some(bytes) = self.blobs.get(hash).map_err(|error| error.to_string())? else {
-            return Ok(Response::Blob(None));
-        };
-        if bytes.len() as u64 != size {
-            return Ok(Response::Blob(None));
-        }
-        let slice =
-            Sliced::new(&bytes, Grain::Transfer).cut(offset..offset + len).map_err(|error| error.to_string())?;
-        Ok(Response::Blob((slice.len() <= MAX_BLOB_BYTES).then_some(slice)))
+        let slice = self.blobs.slice(hash, size, offset..offset + len).map_err(|error| error.to_string())?;
+        Ok(Response::Blob(slice.filter(|slice| slice.len() <= MAX_BLOB_BYTES)))
+    }
+}
+
+/// The objects of a message, if all of them hold and belong to its topic; else the word for what is wrong.
+fn good(topic: Topic, checked: Result<Checked, Refusal>) -> Result<Vec<Verified>, &'static str> {
+    let objects = checked.and_then(|checked| checked.into_iter().collect::<Result<Vec<_>, _>>());
+    let objects = objects.map_err(|refusal| refusal.as_str())?;
+    match objects.iter().all(|object| topic_of(object.envelope()) == topic) {
+        true => Ok(objects),
+        false => Err("topic"),
     }
 }

@@ -1,10 +1,12 @@
 //! A running node: disk, network, core, content and API, started in this order and stopped in the other.
 
+pub mod checks;
 mod clock;
 pub mod content;
 pub mod driver;
 pub mod ingest;
 pub mod outside;
+mod publisher;
 pub mod recorder;
 
 use crate::api;
@@ -12,6 +14,7 @@ use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::network::{self, NetworkConfig};
 use anyhow::Context as _;
+use checks::Checks;
 use content::Content;
 use driver::{Driver, DriverHandle};
 use ingest::Ingest;
@@ -19,6 +22,7 @@ use outside::{Offered, Wiring};
 use protocol::crypto::SecretKey;
 use protocol::genesis::Genesis;
 use protocol::node::{Node, Notice, Restored};
+use publisher::Publisher;
 use recorder::Recorder;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +44,8 @@ pub struct Services {
     pub validator: protocol::ids::Account,
     /// The core.
     pub driver: DriverHandle,
+    /// Checks signatures.
+    pub checks: Checks,
     /// The disk.
     pub store: Arc<dyn Store>,
     /// The documents.
@@ -84,6 +90,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         memory_limit_bytes: None,
     })
     .await?;
+    let checks = Checks::start(genesis_hash)?;
     let (driver, messages, status) = driver::queue();
     let runtime = tokio::runtime::Handle::current();
     let content = Content::start(store.clone(), blobs.clone(), network.clone(), driver.clone(), runtime.clone())?;
@@ -93,6 +100,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let wiring = Wiring {
         network: network.clone(),
         offered: offered.clone(),
+        publisher: Publisher::start(network.clone(), &runtime),
         content: content.clone(),
         driver: driver.clone(),
         runtime,
@@ -106,11 +114,13 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         store: store.clone(),
         blobs: blobs.clone(),
         offered,
+        checks: checks.clone(),
     };
     let services = Services {
         validator: key.account(),
         genesis: Arc::new(genesis),
         driver,
+        checks,
         store: store.clone(),
         blobs,
         content,

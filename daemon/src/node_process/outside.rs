@@ -3,6 +3,7 @@
 
 use super::content::Content;
 use super::driver::{DriverHandle, Outside};
+use super::publisher::Publisher;
 use crate::network::{GossipId, NetworkHandle, Protocol, Topic, Verdict};
 use libp2p::PeerId;
 use protocol::block::Block;
@@ -59,6 +60,8 @@ pub struct Wiring {
     pub network: NetworkHandle,
     /// Blocks on offer.
     pub offered: Offered,
+    /// Objects on their way out.
+    pub publisher: Publisher,
     /// Fetches, indexes and searches content.
     pub content: Content,
     /// Gives inputs back.
@@ -83,7 +86,7 @@ impl Outside for Wiring {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::PublishObject(envelope) => self.publish(topic_of(&envelope), wire::encode_envelope(&envelope)),
+            Effect::PublishObject(envelope) => self.publisher.publish(envelope),
             Effect::PublishConsensus(message) => self.publish(Topic::Consensus, wire::encode_consensus(&message)),
             Effect::OfferBlock(block) => self.offered.offer(*block),
             Effect::FetchBlock { id, height, peer, whole: _ } => self.fetch_block(id, height, &peer),

@@ -25,8 +25,8 @@ pub use sync::{Request, Response};
 use crate::block::{Block, Certificate};
 use crate::crypto::Kind;
 use crate::limits::{
-    MAX_BLOCK_WIRE_BYTES, MAX_CONSENSUS_BYTES, MAX_ENVELOPE_BYTES, MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES,
-    MAX_SMALL_OBJECT_BYTES, MAX_SYNC_BYTES,
+    MAX_BLOCK_WIRE_BYTES, MAX_CONSENSUS_BYTES, MAX_ENVELOPE_BYTES, MAX_GOSSIP_BATCH_BYTES, MAX_GOSSIP_BYTES,
+    MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_OBJECT_BYTES, MAX_SYNC_BYTES,
 };
 use crate::objects::{
     AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Envelope, ModelManifest, Object,
@@ -34,6 +34,7 @@ use crate::objects::{
 };
 use crate::refusal::Refusal;
 use fields::Fault;
+use object::Envelopes;
 use prost::Message;
 
 /// The types that prost makes of the contract.
@@ -130,6 +131,31 @@ pub fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
 pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, Refusal> {
     within("the envelope", bytes.len(), MAX_ENVELOPE_BYTES)?;
     decode(bytes)
+}
+
+/// The most bytes that an envelope adds to a gossiped message; a few more than it does.
+pub fn gossip_room(envelope: &Envelope) -> usize {
+    // Tag and length of the envelope (4) and of its payload (4), and its kind (2).
+    const FRAME: usize = 10;
+    // Tags and lengths of a signature (6) around its 96 bytes.
+    const SIGNATURE: usize = 102;
+    envelope.payload.len().saturating_add(FRAME).saturating_add(envelope.signatures.len().saturating_mul(SIGNATURE))
+}
+
+/// The bytes of a gossiped message. Whoever makes one keeps to [`MAX_GOSSIP_BATCH_BYTES`] and
+/// [`crate::limits::MAX_GOSSIP_ENVELOPES`], by [`gossip_room`].
+pub fn encode_envelopes(envelopes: Vec<Envelope>) -> Vec<u8> {
+    encode(&Envelopes(envelopes))
+}
+
+/// The envelopes of a gossiped message, at least one. Their payloads are bounded but not read.
+pub fn decode_envelopes(bytes: &[u8]) -> Result<Vec<Envelope>, Refusal> {
+    within("the gossiped message", bytes.len(), MAX_GOSSIP_BYTES)?;
+    let Envelopes(envelopes) = decode(bytes)?;
+    if envelopes.len() > 1 {
+        within("the gossiped message of several envelopes", bytes.len(), MAX_GOSSIP_BATCH_BYTES)?;
+    }
+    Ok(envelopes)
 }
 
 /// The bytes of a block. The block's id is not made of these, see [`crate::block`].

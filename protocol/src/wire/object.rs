@@ -31,6 +31,26 @@ impl Wire for Envelope {
     }
 }
 
+/// Envelopes of one gossiped message.
+pub(super) struct Envelopes(pub(super) Vec<Envelope>);
+
+impl Wire for Envelopes {
+    type Message = proto::Envelopes;
+    const NAME: &'static str = "gossiped message";
+    const SCHEMA: &'static schema::Message = &schema::ENVELOPES;
+
+    fn to_wire(&self) -> proto::Envelopes {
+        proto::Envelopes { envelopes: self.0.iter().map(Envelope::to_wire).collect() }
+    }
+
+    fn from_wire(message: proto::Envelopes) -> Result<Self, Fault> {
+        if message.envelopes.is_empty() {
+            return Err(Fault::Malformed("it holds no envelope".into()));
+        }
+        Ok(Self(message.envelopes.into_iter().map(Envelope::from_wire).collect::<Result<_, Fault>>()?))
+    }
+}
+
 impl Wire for DataNet {
     type Message = proto::DataNet;
     const NAME: &'static str = Kind::DataNet.as_str();

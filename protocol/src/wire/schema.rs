@@ -6,8 +6,8 @@
 
 use super::fields::Fault;
 use crate::limits::{
-    MAX_ASKED_OBJECTS, MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS, MAX_DOCUMENTS, MAX_LICENCES, MAX_LINEAGE,
-    MAX_MANIFEST_CONTRIBUTIONS, MAX_SIGNATURES, MAX_SYNC_BLOCKS, MAX_VALIDATORS,
+    MAX_ASKED_OBJECTS, MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS, MAX_DOCUMENTS, MAX_GOSSIP_ENVELOPES, MAX_LICENCES,
+    MAX_LINEAGE, MAX_MANIFEST_CONTRIBUTIONS, MAX_SIGNATURES, MAX_SYNC_BLOCKS, MAX_VALIDATORS,
 };
 use crate::refusal::Refusal;
 
@@ -35,6 +35,7 @@ include!(concat!(env!("OUT_DIR"), "/schema.rs"));
 fn most(message: &Message, field: &Field) -> (&'static str, u64) {
     let (what, limit) = match (message.name, field.name) {
         ("Envelope", "signatures") => ("signatures of the envelope", MAX_SIGNATURES),
+        ("Envelopes", "envelopes") => ("envelopes of the message", MAX_GOSSIP_ENVELOPES),
         ("DataNet", "licences") => ("licences", MAX_LICENCES),
         ("Contribution", "documents") => ("documents of the contribution", MAX_DOCUMENTS),
         ("DatasetManifest", "added") => ("contributions of the manifest", MAX_MANIFEST_CONTRIBUTIONS),
@@ -144,6 +145,7 @@ mod tests {
             &ATTRIBUTION_COMMIT,
             &ATTRIBUTION_REVEAL,
             &ENVELOPE,
+            &ENVELOPES,
             &CONSENSUS_MESSAGE,
             &REQUEST,
             &RESPONSE,
@@ -158,6 +160,6 @@ mod tests {
                 }
             }
         }
-        assert!(seen >= 11);
+        assert!(seen >= 12);
     }
 }

@@ -6,6 +6,7 @@ mod hostile;
 mod strategies;
 mod vectors;
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::crypto::Kind;
 use protocol::genesis::canonical;
@@ -20,7 +21,7 @@ fn object_codec<const KIND: usize>(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 /// Everything that reads bytes from outside.
-const CODECS: [Codec; 14] = [
+const CODECS: [Codec; 15] = [
     object_codec::<0>,
     object_codec::<1>,
     object_codec::<2>,
@@ -30,6 +31,7 @@ const CODECS: [Codec; 14] = [
     object_codec::<6>,
     object_codec::<7>,
     |bytes| wire::decode_envelope(bytes).map(|value| wire::encode_envelope(&value)),
+    |bytes| wire::decode_envelopes(bytes).map(wire::encode_envelopes),
     |bytes| wire::decode_block(bytes).map(|value| wire::encode_block(&value)),
     |bytes| wire::decode_certificate(bytes).map(|value| wire::encode_certificate(&value)),
     |bytes| wire::decode_consensus(bytes).map(|value| wire::encode_consensus(&value)),
@@ -42,6 +44,7 @@ fn encoding() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => strategies::object().prop_map(|value| wire::encode_object(&value)),
         1 => strategies::envelope().prop_map(|value| wire::encode_envelope(&value)),
+        1 => vec(strategies::envelope(), 1..4).prop_map(wire::encode_envelopes),
         1 => strategies::block().prop_map(|value| wire::encode_block(&value)),
         1 => strategies::certificate().prop_map(|value| wire::encode_certificate(&value)),
         2 => strategies::consensus().prop_map(|value| wire::encode_consensus(&value)),
@@ -110,6 +113,13 @@ proptest! {
     }
 
     #[test]
+    fn gossiped_envelopes_read_back(values in vec(strategies::envelope(), 1..4)) {
+        let bytes = wire::encode_envelopes(values.clone());
+        prop_assert!(bytes.len() <= values.iter().map(wire::gossip_room).sum());
+        prop_assert_eq!(wire::decode_envelopes(&bytes), Ok(values));
+    }
+
+    #[test]
     fn blocks_read_back(value in strategies::block()) {
         prop_assert_eq!(wire::decode_block(&wire::encode_block(&value)), Ok(value));
     }
@@ -139,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn random_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..400)) {
         read_by_all(&bytes)?;
     }
 }
@@ -149,7 +159,7 @@ proptest! {
 
     #[test]
     fn altered_bytes_are_read_as_they_are_or_refused(
-        mut bytes in encoding(), harms in proptest::collection::vec(harm(), 1..4),
+        mut bytes in encoding(), harms in vec(harm(), 1..4),
     ) {
         harms.into_iter().for_each(|harm| apply(&mut bytes, harm));
         read_by_all(&bytes)?;

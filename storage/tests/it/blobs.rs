@@ -2,6 +2,7 @@
 
 use protocol::crypto::document_hash;
 use protocol::ids::{Hash32, to_hex};
+use protocol::slice::{Grain, Sliced, open, outboard_bytes};
 use std::fs;
 use std::path::PathBuf;
 use storage::{BlobError, BlobStore};
@@ -152,4 +153,60 @@ fn many_threads_write_at_once() {
     for content in contents {
         assert_eq!(blobs.get(&document_hash(&content)).unwrap().unwrap(), content);
     }
+}
+
+/// Slices are cut from the hash tree beside a blob; what was damaged of either is found out.
+#[test]
+fn slices_need_only_their_part_and_prove_themselves() {
+    let (folder, blobs) = fresh(1 << 20);
+    let bytes: Vec<u8> = (0..200_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let (hash, size) = (blobs.put(&bytes).unwrap(), bytes.len() as u64);
+    let tree = place(&folder, &hash)
+        .strip_prefix(folder.path().join("blobs"))
+        .map(|name| folder.path().join("blobs/outboard").join(name));
+    let tree = tree.expect("it lies there");
+    let whole = Sliced::new(&bytes, Grain::Transfer);
+    let check = |blobs: &BlobStore, range: std::ops::Range<u64>| {
+        let slice = blobs.slice(&hash, size, range.clone()).unwrap().expect("it is here");
+        assert_eq!(slice, whole.cut(range.clone()).unwrap());
+        let index = |at: u64| usize::try_from(at).unwrap();
+        let opened = open(&hash, size, range.clone(), &slice, Grain::Transfer).unwrap();
+        assert_eq!(opened, &bytes[index(range.start)..index(range.end)]);
+    };
+    assert!(!tree.exists());
+    check(&blobs, 0..1);
+    assert_eq!(fs::read(&tree).unwrap().len() as u64, outboard_bytes(size));
+    check(&blobs, 16_383..16_385);
+    check(&blobs, 100_000..size);
+    check(&blobs, 0..size);
+    assert_eq!((blobs.used(), partial_files(&folder)), (size, 0));
+    // Beside a restart, the trees stay and are no blobs.
+    let blobs = BlobStore::open(&folder.path().join("blobs"), 1 << 20).unwrap();
+    assert_eq!(blobs.used(), size);
+    check(&blobs, 70_000..80_000);
+
+    // A tree that is cut short, altered or gone is made again.
+    let good = fs::read(&tree).unwrap();
+    for wrong in [good[1..].to_vec(), good.iter().map(|byte| !byte).collect(), Vec::new()] {
+        fs::write(&tree, wrong).unwrap();
+        check(&blobs, 50_000..60_000);
+        assert_eq!(fs::read(&tree).unwrap(), good);
+    }
+    // The tree serves slices without the rest of the blob: damage elsewhere does not show, damage within does.
+    let mut damaged = bytes.clone();
+    damaged[190_000] ^= 1;
+    fs::write(place(&folder, &hash), &damaged).unwrap();
+    check(&blobs, 0..100_000);
+    assert!(matches!(blobs.slice(&hash, size, 180_000..size), Err(BlobError::Damaged { .. })));
+
+    // Bounds, other sizes, small blobs, absent blobs.
+    for range in [0..0, 5..3, 0..size + 1, size..size + 1] {
+        assert!(matches!(blobs.slice(&hash, size, range), Err(BlobError::Range { .. })));
+    }
+    assert_eq!(blobs.slice(&hash, size + 1, 0..1).unwrap(), None);
+    assert_eq!(blobs.slice(&Hash32([1; 32]), 10, 0..1).unwrap(), None);
+    let small = blobs.put(b"a tale").unwrap();
+    let slice = blobs.slice(&small, 6, 2..6).unwrap().expect("it is here");
+    assert_eq!(open(&small, 6, 2..6, &slice, Grain::Transfer).unwrap(), b"tale");
+    assert_eq!(fs::read_dir(folder.path().join("blobs/outboard")).unwrap().count(), 1, "small ones need no tree");
 }

@@ -7,7 +7,7 @@ use daemon::keys::NodeKeys;
 use daemon::network::{self, NetworkConfig, NetworkEvent, NetworkHandle, Topic};
 use libp2p::{Multiaddr, PeerId, multiaddr};
 use protocol::crypto::Signature;
-use protocol::limits::MAX_ENVELOPE_BYTES;
+use protocol::limits::MAX_GOSSIP_BYTES;
 use protocol::wire::ConsensusMessage;
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
@@ -94,7 +94,7 @@ const LATER: usize = 50;
 
 fn crimes(net: &Net, vote: &ConsensusMessage, random: &mut Random) -> Vec<Crime> {
     let (erin, bob) = (net.key("erin"), net.key("bob").account());
-    let encode = |envelope: &Envelope| wire::encode_envelope(envelope);
+    let encode = |envelope: &Envelope| wire::encode_envelopes(vec![envelope.clone()]);
     let each = |make: &mut dyn FnMut(u8) -> (Topic, Vec<u8>)| (0..PAYLOADS).map(make).collect::<Vec<_>>();
     let garbage = |random: &mut Random| -> Vec<u8> { (0..32).flat_map(|_| random.next().to_be_bytes()).collect() };
 
@@ -107,12 +107,17 @@ fn crimes(net: &Net, vote: &ConsensusMessage, random: &mut Random) -> Vec<Crime>
         envelope.signatures[0].1.0[random.below(32)] ^= 1;
         (Topic::Operation, encode(&envelope))
     });
+    let one_of_many = each(&mut |nonce| {
+        let mut envelopes: Vec<Envelope> = (0..9).map(|n| net.transfer(&erin, u64::from(nonce) + n, bob, 1)).collect();
+        envelopes[random.below(9)].signatures[0].1.0[random.below(32)] ^= 1;
+        (Topic::Operation, wire::encode_envelopes(envelopes))
+    });
     let foreign = each(&mut |nonce| {
         let other = Hash32([7; 32]);
         (Topic::Operation, encode(&transfer(&erin, nonce.into(), bob, 1, net.object_fee, &other)))
     });
     let misplaced = each(&mut |nonce| (Topic::Receipt, encode(&net.transfer(&erin, nonce.into(), bob, 2))));
-    let oversize = each(&mut |n| (Topic::Receipt, vec![n; MAX_ENVELOPE_BYTES + 1]));
+    let oversize = each(&mut |n| (Topic::Receipt, vec![n; MAX_GOSSIP_BYTES + 1]));
     let unknown_field = each(&mut |nonce| {
         let mut bytes = encode(&net.transfer(&erin, nonce.into(), bob, 3));
         bytes.extend([0x7a, 1, 0]);
@@ -134,6 +139,7 @@ fn crimes(net: &Net, vote: &ConsensusMessage, random: &mut Random) -> Vec<Crime>
         crime("garbage on every topic", "gossip", "malformed", everywhere(random)),
         crime("garbage as votes", "consensus", "malformed", noise),
         crime("altered signatures", "gossip", "signature", forged),
+        crime("one altered signature among good ones", "gossip", "signature", one_of_many),
         crime("objects of another network", "gossip", "signature", foreign),
         crime("objects on another topic", "gossip", "topic", misplaced),
         crime("oversize objects", "gossip", "oversize", oversize),
@@ -192,7 +198,7 @@ async fn a_hostile_peer_is_refused_counted_not_passed_on_and_banned() {
 async fn replays_change_nothing(net: &Net, honest: &mut Stranger) {
     let (erin, bob) = (net.key("erin"), net.key("bob").account());
     let envelope = net.transfer(&erin, 0, bob, 5);
-    let bytes = wire::encode_envelope(&envelope);
+    let bytes = wire::encode_envelopes(vec![envelope.clone()]);
     let id = submit(&net.api(0), &envelope).unwrap();
     honest.wait("the transfer as gossip", |honest| honest.heard(&bytes)).await;
     for i in 0..4 {

@@ -8,9 +8,10 @@ use protocol::ids::{Account, BlockId, ContributionId, Hash32, ObjectId};
 use protocol::limits::{
     MAX_AMOUNT, MAX_ANSWER_BYTES, MAX_ASKED_OBJECTS, MAX_BLOB_BYTES, MAX_BLOCK_BYTES, MAX_BLOCK_ENVELOPES,
     MAX_BLOCK_SETTLEMENTS, MAX_BLOCK_WIRE_BYTES, MAX_CONSENSUS_BYTES, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS,
-    MAX_ENVELOPE_BYTES, MAX_LICENCES, MAX_LINEAGE, MAX_MANIFEST_CONTRIBUTIONS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES,
-    MAX_PEER_ID_BYTES, MAX_PRICE, MAX_RECONCILE_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_OBJECT_BYTES, MAX_SYNC_BLOCKS,
-    MAX_SYNC_BYTES, MAX_TEXT_BYTES, MAX_TOKENS, MAX_VALIDATORS,
+    MAX_ENVELOPE_BYTES, MAX_GOSSIP_BATCH_BYTES, MAX_GOSSIP_BYTES, MAX_GOSSIP_ENVELOPES, MAX_LICENCES, MAX_LINEAGE,
+    MAX_MANIFEST_CONTRIBUTIONS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_PEER_ID_BYTES, MAX_PRICE, MAX_RECONCILE_BYTES,
+    MAX_REQUEST_BYTES, MAX_SMALL_OBJECT_BYTES, MAX_SYNC_BLOCKS, MAX_SYNC_BYTES, MAX_TEXT_BYTES, MAX_TOKENS,
+    MAX_VALIDATORS,
 };
 use protocol::node::PoolQuestion;
 use protocol::objects::{
@@ -439,6 +440,28 @@ fn requests_and_answers_keep_their_bounds() {
 }
 
 /// Every block within the canonical bound travels, however much of it is framing, and with the largest certificate.
+/// A message of many objects is bounded in number and bytes, one of a single object only as the object is.
+#[test]
+fn gossip_keeps_its_bounds() {
+    let envelope = |bytes: usize, signatures: usize| Envelope {
+        kind: Kind::Receipt,
+        payload: vec![7; bytes],
+        signatures: vec![(Account([1; 32]), Signature([2; 64])); signatures],
+    };
+    let read = |envelopes: Vec<Envelope>| wire::decode_envelopes(&wire::encode_envelopes(envelopes));
+    assert!(read(vec![envelope(MAX_PAYLOAD_BYTES, 2)]).is_ok(), "the largest envelope travels alone");
+    assert!(read(vec![envelope(1, 0); MAX_GOSSIP_ENVELOPES]).is_ok());
+    assert_eq!(refused("none", read(Vec::new())).0, "malformed");
+    assert_eq!(refused("too many", read(vec![envelope(1, 0); MAX_GOSSIP_ENVELOPES + 1])).0, "toomany");
+    let half = MAX_GOSSIP_BATCH_BYTES / 2;
+    assert!(read(vec![envelope(half - 64, 0); 2]).is_ok());
+    assert_eq!(refused("together too large", read(vec![envelope(half, 0); 2])).0, "oversize");
+    assert_eq!(refused("too large", read(vec![envelope(MAX_GOSSIP_BYTES, 0)])).0, "oversize");
+    // Two bytes on the wire are counted before they become many in memory.
+    let crowd = delimited(1, &[]).repeat(MAX_GOSSIP_BATCH_BYTES);
+    assert_eq!(refused("a crowd", wire::decode_envelopes(&crowd)).0, "toomany");
+}
+
 #[test]
 fn the_largest_block_travels() {
     let signed = (Account([1; 32]), Signature([2; 64]));

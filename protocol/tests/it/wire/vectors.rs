@@ -33,6 +33,9 @@ fn vectors() -> Vec<(String, String)> {
         put(&format!("envelope.{name}"), to_hex(&wire::encode_envelope(&envelope)));
     }
 
+    let gossip = examples::envelopes().into_iter().map(|(_, envelope)| envelope).collect();
+    put("gossip.envelopes", to_hex(&wire::encode_envelopes(gossip)));
+
     let (block, certificate) = (examples::block(), examples::certificate());
     put("certificate", to_hex(&wire::encode_certificate(&certificate)));
     put("certificate.canonical", to_hex(&canonical(&certificate)));
