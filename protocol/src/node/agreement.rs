@@ -12,6 +12,9 @@ use crate::ledger::{self, Executed, Limits, Read as _};
 use crate::limits::MAX_CLOCK_DRIFT_MS;
 use crate::wire::{ConsensusMessage, SignedVote};
 
+/// Milliseconds that late precommits have when a whole block waits already: a way around the world.
+const GATHER_MS: u64 = 250;
+
 impl Node {
     /// Begins the height after the head, with what was logged for it before a restart.
     pub(super) fn start_height(&mut self, now_ms: u64, log: &[Vec<u8>]) {
@@ -45,14 +48,23 @@ impl Node {
         }
     }
 
-    /// Begins the next epoch early when a whole block waits.
+    /// Begins the next epoch early when a whole block waits: at once when all validators have signed for the last one,
+    /// else after a moment for the others, or those who are far away would be absent from every certificate.
     pub(super) fn hurry_if_full(&mut self, now_ms: u64) {
         let params = &self.genesis.params;
         let full = self.pool.len() >= params.max_block_envelopes as usize
             || self.pool.bytes() as u64 >= params.max_block_bytes / 2;
         // What fills the pool but no block, such as operations whose turn has not come, is no reason to hurry.
-        if self.resting && full && self.head.objects > 0 {
+        if !self.resting || !full || self.head.objects == 0 {
+            return;
+        }
+        let signed = self.head.certificate.as_ref().map_or(0, |certificate| certificate.signatures.len());
+        let gathered = self.decided_ms.saturating_add(GATHER_MS);
+        if signed >= self.last_set_size || now_ms >= gathered {
             self.start_height(now_ms, &[]);
+        } else if gathered < self.epoch_at_ms {
+            self.epoch_at_ms = gathered;
+            self.effect(Effect::SetTimer(Timer::Epoch, gathered));
         }
     }
 
@@ -84,6 +96,9 @@ impl Node {
             return;
         }
         self.heard.forward(now_ms, message);
+        if height < next {
+            self.hurry_if_full(now_ms); // It may have been the last signature that was waited for.
+        }
         // What agreement dropped for being ahead of its round is taken when it comes again.
         if hearing == Hearing::New && height >= next || height == next {
             self.take_consensus(now_ms, message, peer);
@@ -314,8 +329,9 @@ impl Node {
             },
         };
         self.commit(block, certificate, executed);
-        self.resting = true;
-        self.effect(Effect::SetTimer(Timer::Epoch, now_ms.saturating_add(self.genesis.params.epoch_ms)));
+        (self.resting, self.decided_ms) = (true, now_ms);
+        self.epoch_at_ms = now_ms.saturating_add(self.genesis.params.epoch_ms);
+        self.effect(Effect::SetTimer(Timer::Epoch, self.epoch_at_ms));
         self.hurry_if_full(now_ms);
     }
 

@@ -118,6 +118,12 @@ pub struct Node {
     begun: BTreeSet<Account>,
     /// Between a decision and the start of the next epoch.
     resting: bool,
+    /// When the last decision was made here.
+    decided_ms: u64,
+    /// When the rest ends.
+    epoch_at_ms: u64,
+    /// How many validators could sign for it.
+    last_set_size: usize,
     sync: sync::Sync,
     reconcile: reconcile::Reconcile,
     duties: duties::Duties,
@@ -197,6 +203,9 @@ impl Node {
             begun: BTreeSet::new(),
             reconcile: reconcile::Reconcile::default(),
             resting: false,
+            decided_ms: 0,
+            epoch_at_ms: 0,
+            last_set_size: 0,
             sync: sync::Sync::default(),
             duties: duties::Duties::default(),
             effects: Vec::new(),
@@ -216,6 +225,7 @@ impl Node {
         if let Some(open) = open {
             self.set = same(open, &self.set);
         }
+        self.last_set_size = last.as_ref().map_or(0, |set| set.members().len());
         let mut sets = BTreeMap::from([(height + 1, self.set.clone())]);
         sets.extend(last.map(|last| (height, same(last, &self.set))));
         sets.extend(next.map(|next| (height + 2, same(next, &self.set))));
