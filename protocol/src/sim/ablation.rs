@@ -9,7 +9,7 @@ pub enum Ablation {
     NoWal,
     /// The last-sign record is never written, and a power cut takes the log.
     NoSignRecord,
-    /// With each round but the first, a node starts again without its log and its last-sign record: it knows of no lock.
+    /// From the second round of a height on, every validator votes for whatever is proposed.
     NoLock,
     /// Nothing is synced: a power cut takes the latest writes, acknowledged or not.
     NoFsync,

@@ -23,7 +23,7 @@ pub struct Forgets {
     pub sign_record: bool,
     /// Whatever is synced: a power cut takes it too, unless it was written long before.
     pub fsync: bool,
-    /// With each new round, all that was logged and signed.
+    /// What agreement is locked on.
     pub locks: bool,
     /// That it is new: its validator votes at once.
     pub quarantine: bool,
@@ -131,12 +131,6 @@ impl Disk {
     /// The agreement's log is taken away whole.
     pub fn lose_log(&mut self) {
         self.kept.wal.clear();
-    }
-
-    /// The agreement's log and the last-sign record are taken away.
-    pub fn lose_memory(&mut self) {
-        self.lose_log();
-        self.kept.sign_record = None;
     }
 
     /// A bit of some record flips.

@@ -1,22 +1,12 @@
 //! What becomes of inputs and effects: the place to look when the core learns to say something new.
 
 use super::attackers::Act;
-use super::member::index_of;
+use super::requests::{Fetch, Want};
 use super::world::{Event, NodeIndex, Packet, World};
-use crate::block::Block;
 use crate::envelope::Verified;
-use crate::ids::BlockId;
 use crate::node::{Effect, Input, Node, Notice, Source, Timer, Verdict, Write};
 use std::rc::Rc;
 
-/// Milliseconds after which whoever asked a peer for a block asks the next one.
-const FETCH_PATIENCE_MS: u64 = 2_000;
-/// Milliseconds between two rounds of asking all peers.
-const FETCH_RETRY_MS: u64 = 40;
-/// How often a peer is asked for one block before it is given up.
-const FETCH_ROUNDS: usize = 20;
-/// Milliseconds after which a request for decided blocks has failed.
-const ASK_PATIENCE_MS: u64 = 4_000;
 /// Milliseconds that fetching and indexing a manifest takes.
 const INDEXING_MS: u64 = 30;
 /// Milliseconds that attribution takes.
@@ -37,9 +27,7 @@ impl World {
                 }
             }
             Event::Wake { node, life, timer } => self.wake(node, life, timer),
-            Event::Fetch { node, life, id, height, first, tries } => {
-                self.asked_for_block(node, life, id, height, first, tries);
-            }
+            Event::Fetch { node, life, fetch } => self.asked_for_block(node, life, fetch),
             Event::Ask { node, life, peer, from, count } => self.asked_for_blocks(node, life, peer, from, count),
             Event::Start(node) => self.start(node),
         }
@@ -69,7 +57,7 @@ impl World {
                         let message = message.as_ref().clone();
                         Some(Input::Consensus { message, peer: self.peer(from), token })
                     }
-                    Packet::Status(height) => Some(Input::PeerStatus { peer: self.peer(from), height }),
+                    Packet::Status(height) => Some(Input::PeerStatus { peer: self.peer(from), height, lowest: 1 }),
                 }
             }
             _ => None,
@@ -92,11 +80,11 @@ impl World {
             let Some(node) = self.members[index].node.as_mut() else { break };
             for effect in node.handle(now, input) {
                 self.journal.effect(self.now, index, &effect);
+                if self.members[index].honest {
+                    self.checks.asked(index, &effect);
+                }
                 match &mut crime {
-                    None => {
-                        self.checks.asked(index, &effect);
-                        acts.push(Act::Do(effect));
-                    }
+                    None => acts.push(Act::Do(effect)),
                     Some(crime) => crime.asked(&mut self.tools(index, &mut dice), effect, &mut acts),
                 }
             }
@@ -107,7 +95,6 @@ impl World {
         }
         self.carry_out_all(index, acts);
         self.let_guest_in(index);
-        self.forget_lock(index);
     }
 
     /// In order; or, for a driver that gathers writes, all writes first and as one batch. Power may fail at any place.
@@ -207,10 +194,16 @@ impl World {
             Effect::OfferBlock(block) => {
                 self.members[index].offered.insert(block.id(), Rc::new(*block));
             }
-            Effect::FetchBlock { id, height, peer } => {
-                let first = index_of(&peer, self.members.len()).unwrap_or(0);
-                self.ask_for_block(index, id, height, first, 0, 0);
+            Effect::FetchBlock { id, height, peer, whole } => {
+                let want = if whole { Want::Whole } else { Want::Short };
+                self.ask_for_block(index, Fetch::of(id, height, &peer, want, self.members.len()), 0);
             }
+            Effect::FetchParts { id, height, peer, missing } => {
+                let want = Want::Parts(missing);
+                self.ask_for_block(index, Fetch::of(id, height, &peer, want, self.members.len()), 0);
+            }
+            Effect::Ask { peer, question } => self.ask(index, peer, question),
+            Effect::Answer { token, answer } => self.answer(index, token, answer),
             Effect::RequestBlocks { peer, from, count } => self.ask_for_blocks(index, &peer, from, count),
             Effect::Host(manifest) => self.input_after(index, INDEXING_MS, Input::Indexed { manifest }),
             Effect::Attribute { epoch, datanet, receipts, manifests } => {
@@ -268,110 +261,6 @@ impl World {
         self.input(node, Input::Timer(timer));
     }
 
-    /// Asks one peer after the other for a proposed block: first whoever is likely to have it.
-    fn ask_for_block(
-        &mut self,
-        node: NodeIndex,
-        id: BlockId,
-        height: u64,
-        first: NodeIndex,
-        tries: usize,
-        after_ms: u64,
-    ) {
-        if tries >= FETCH_ROUNDS * self.members.len() {
-            return self.input_after(node, after_ms, Input::BlockMissing(id));
-        }
-        let peer = (first + tries) % self.members.len();
-        let way = if peer == node { 0 } else { self.network.latency(node, peer) };
-        let life = self.members[node].life;
-        self.push(after_ms + way, Event::Fetch { node, life, id, height, first, tries });
-    }
-
-    fn asked_for_block(
-        &mut self,
-        node: NodeIndex,
-        life: u32,
-        id: BlockId,
-        height: u64,
-        first: NodeIndex,
-        tries: usize,
-    ) {
-        let count = self.members.len();
-        if self.members[node].life != life || self.members[node].height() >= height {
-            return;
-        }
-        let peer = (first + tries) % count;
-        let pause = if (tries + 1).is_multiple_of(count) { FETCH_RETRY_MS } else { 0 };
-        if peer == node {
-            return self.ask_for_block(node, id, height, first, tries + 1, pause);
-        }
-        if self.network.loses(node, peer) || self.network.loses(peer, node) || self.members[peer].node.is_none() {
-            return self.ask_for_block(node, id, height, first, tries + 1, FETCH_PATIENCE_MS);
-        }
-        let back = self.network.latency(peer, node);
-        let block = self.served(peer, &id, height);
-        match block {
-            Some(block) => {
-                if std::mem::replace(&mut self.false_bodies, false) {
-                    let mut altered = block.clone();
-                    altered.body.settlements.push(vec![1]);
-                    self.input_after(node, back, Input::Block(Box::new(altered)));
-                    self.false_bodies = true;
-                }
-                // What does not have the right id and body, the driver asks the next peer for.
-                let right = block.id() == id && block.header.body == block.body.hash();
-                match right {
-                    true => self.input_after(node, back + 1, Input::Block(Box::new(block))),
-                    false => self.ask_for_block(node, id, height, first, tries + 1, back + pause),
-                }
-            }
-            None => self.ask_for_block(node, id, height, first, tries + 1, back + pause),
-        }
-    }
-
-    fn served(&mut self, peer: NodeIndex, id: &BlockId, height: u64) -> Option<Block> {
-        let block = self.block_of(peer, id, height);
-        let Some(mut crime) = self.members[peer].crime.take() else { return block };
-        let mut dice = self.dice.clone();
-        let block = crime.serves(&mut self.tools(peer, &mut dice), id, block);
-        self.dice = dice;
-        self.members[peer].crime = Some(crime);
-        block
-    }
-
-    fn ask_for_blocks(&mut self, node: NodeIndex, peer: &crate::node::Peer, from: u64, count: u32) {
-        let to = index_of(peer, self.members.len());
-        match to.filter(|to| !self.network.loses(node, *to) && self.members[*to].node.is_some()) {
-            Some(to) => {
-                let (way, life) = (self.network.latency(node, to), self.members[node].life);
-                self.push(way, Event::Ask { node, life, peer: to, from, count });
-            }
-            None => {
-                let peer = peer.clone();
-                self.input_after(node, ASK_PATIENCE_MS, Input::Blocks { peer, blocks: Vec::new() });
-            }
-        }
-    }
-
-    fn asked_for_blocks(&mut self, node: NodeIndex, life: u32, peer: NodeIndex, from: u64, count: u32) {
-        if self.members[node].life != life {
-            return;
-        }
-        let range = from..from.saturating_add(u64::from(count));
-        let blocks = self.members[peer].disk.blocks().range(range);
-        let mut blocks: Vec<_> = blocks.map(|(_, decided)| (decided.0.clone(), decided.1.clone())).collect();
-        if let Some(mut crime) = self.members[peer].crime.take() {
-            let mut dice = self.dice.clone();
-            crime.serves_decided(&mut self.tools(peer, &mut dice), &mut blocks);
-            self.dice = dice;
-            self.members[peer].crime = Some(crime);
-        }
-        let way = self.network.latency(peer, node);
-        let lost = self.network.loses(peer, node);
-        let (after, blocks) = if lost { (ASK_PATIENCE_MS, Vec::new()) } else { (way, blocks) };
-        self.input_after(node, after, Input::Blocks { peer: self.peer(peer), blocks });
-    }
-
     /// Ablation "no commit phase": whoever only copies learns a root before he has to commit.
     fn leak(
         &mut self,
@@ -386,22 +275,6 @@ impl World {
                     crime.leaked(epoch, datanet, evidence);
                 }
             }
-        }
-    }
-
-    /// Ablation "no lock": with each round but the first, all that agreement wrote is gone.
-    fn forget_lock(&mut self, index: NodeIndex) {
-        if !self.forgets.locks {
-            return;
-        }
-        let member = &mut self.members[index];
-        let Some((height, Some(round))) = member.node.as_ref().map(Node::agreeing) else { return };
-        if round > 0 && member.forgot != (height, round) {
-            member.forgot = (height, round);
-            member.power_off();
-            member.disk.lose_memory();
-            self.journal.fault(self.now, index, "forgotten lock");
-            self.start_after(index, 1);
         }
     }
 

@@ -35,16 +35,16 @@ pub struct Member {
     pub batches: bool,
     /// Power fails after so many more effects.
     pub fuse: Option<u64>,
-    /// The height and round at which it last lost its memory, if locks are forgotten.
-    pub forgot: (u64, u32),
-    /// What it does against the rules.
+    /// Are promises expected of it?
+    pub honest: bool,
+    /// What it does against the rules; of an honest one, what an ablation makes it do.
     pub crime: Option<Box<dyn Crime>>,
 }
 
 impl Member {
     /// Is it one of whom promises are expected?
     pub fn is_honest(&self) -> bool {
-        self.crime.is_none()
+        self.honest
     }
 
     /// The account that it signs with.

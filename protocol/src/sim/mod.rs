@@ -1,6 +1,7 @@
 //! The simulator: whole nodes of the real core in virtual time, under one seed, with everything around them that fails.
 //!
-//! - `world` is the queue of what happens next; `effects` carries out what cores ask for; `member` is one node with its
+//! - `world` is the queue of what happens next; `effects` carries out what cores ask for, `requests` what
+//!   they ask of each other; `member` is one node with its
 //!   `disk` and `clock`; `network` is what lies between them.
 //! - `load` is what people do, `content` what they wrote; `faults` is what fails when, `attackers` who breaks the rules.
 //! - `checks` looks for broken promises, each checker by its own arithmetic; `ablation` takes away what the design rests
@@ -23,6 +24,7 @@ pub mod journal;
 pub mod load;
 pub mod member;
 pub mod network;
+mod requests;
 pub mod run;
 pub mod scenario;
 pub mod world;

@@ -1,6 +1,6 @@
 //! Whole nodes of the real core in virtual time: a queue of what happens next, and nothing else that moves.
 
-use super::attackers::{Crime, Tools};
+use super::attackers::{Amnesiac, Crime, Tools};
 use super::checks::Checks;
 use super::clock::Clock;
 use super::content::Content;
@@ -9,6 +9,7 @@ use super::disk::{Disk, Forgets};
 use super::journal::Journal;
 use super::member::{Member, peer};
 use super::network::{Links, Network};
+use super::requests::Fetch;
 use crate::block::{Block, ValidatorSet};
 use crate::crypto::SecretKey;
 use crate::crypto::cheap::Cheap;
@@ -126,10 +127,7 @@ pub(super) enum Event {
     Fetch {
         node: NodeIndex,
         life: u32,
-        id: BlockId,
-        height: u64,
-        first: NodeIndex,
-        tries: usize,
+        fetch: Fetch,
     },
     /// A request for decided blocks reaches a peer.
     Ask {
@@ -189,12 +187,14 @@ pub struct World {
     pub(super) leaks_roots: bool,
     /// Answers to local submissions.
     pub(super) replies: BTreeMap<Token, Result<ObjectId, Refusal>>,
+    /// Who waits for an answer about a pool, and in which of its lives it asked.
+    pub(super) asking: BTreeMap<Token, (NodeIndex, u32)>,
     /// Choices of what fails how.
     pub(super) dice: Dice,
     queue: BinaryHeap<Reverse<Due>>,
     sequence: u64,
     tokens: u64,
-    pub(super) forgets: Forgets,
+    forgets: Forgets,
     _cheap: Option<Cheap>,
 }
 
@@ -219,6 +219,7 @@ impl World {
             false_bodies: false,
             leaks_roots: setup.leaks_roots,
             replies: BTreeMap::new(),
+            asking: BTreeMap::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
             tokens: 0,
@@ -228,6 +229,7 @@ impl World {
             genesis,
         };
         let mut crimes = setup.crimes;
+        let forgetful = |index| (setup.forgets.locks && index < setup.validators).then(Amnesiac::create);
         for (index, key) in keys.into_iter().enumerate() {
             let disk = world.empty_disk();
             if crimes.contains_key(&index) {
@@ -235,7 +237,8 @@ impl World {
             }
             world.members.push(Member {
                 validator: index < setup.validators,
-                crime: crimes.remove(&index),
+                honest: !crimes.contains_key(&index),
+                crime: crimes.remove(&index).or_else(|| forgetful(index)),
                 batches: dice.chance(500),
                 key,
                 guest_until: None,
@@ -246,7 +249,6 @@ impl World {
                 offered: BTreeMap::new(),
                 life: 0,
                 fuse: None,
-                forgot: (0, 0),
             });
         }
         (0..world.members.len()).for_each(|index| world.start(index));
