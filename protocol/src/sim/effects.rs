@@ -161,6 +161,7 @@ impl World {
         match effect {
             // Carried out before, with what surrounds it.
             Effect::Persist(_) => {}
+            Effect::PublishObject(_) if self.mute => {}
             Effect::PublishObject(envelope) => match Verified::check(envelope, &self.genesis_hash) {
                 Ok(object) => self.gossip(index, &Packet::Object(Rc::new(object))),
                 Err(refusal) => self.checks.unsound_object(self.now, index, &refusal),
@@ -226,6 +227,8 @@ impl World {
             self.checks.stopped(self.now, index, reason);
         }
         self.members[index].power_off();
+        // Its operator clears the log that led there; what keeps it from signing twice is the last-sign record.
+        self.members[index].disk.lose_log();
         self.start_after(index, 3_000);
     }
 

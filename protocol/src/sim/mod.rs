@@ -28,3 +28,6 @@ mod requests;
 pub mod run;
 pub mod scenario;
 pub mod world;
+
+#[cfg(test)]
+mod tests;

@@ -183,6 +183,8 @@ pub struct World {
     pub journal: Journal,
     /// Whoever answers first with a proposed block answers with a false body.
     pub false_bodies: bool,
+    /// Objects are not gossiped.
+    pub mute: bool,
     /// Blocks of honest criminals aside, honest roots reach criminals before they commit.
     pub(super) leaks_roots: bool,
     /// Answers to local submissions.
@@ -217,6 +219,7 @@ impl World {
             members: Vec::new(),
             now: BEGINNING_MS,
             false_bodies: false,
+            mute: false,
             leaks_roots: setup.leaks_roots,
             replies: BTreeMap::new(),
             asking: BTreeMap::new(),
@@ -420,6 +423,12 @@ impl World {
         self.now = self.now.max(due.at);
         self.happen(due.event);
         true
+    }
+
+    /// What is on its way.
+    #[cfg(test)]
+    pub(super) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.queue.iter().map(|Reverse(due)| &due.event)
     }
 
     /// Takes the next event if it is another input for this node at this very moment: drivers handle those together.

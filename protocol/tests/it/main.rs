@@ -3,6 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a panic here is a failed test, with its place")]
 
 mod ledger;
-mod node;
 mod tree;
 mod wire;
