@@ -24,7 +24,7 @@ enum Form {
 }
 
 /// Every metric: its form, its name, what it says.
-const METRICS: [(Form, &str, &str); 31] = [
+const METRICS: [(Form, &str, &str); 35] = [
     (Form::Gauge, "tributary_build_info", "Always 1; the label is this node's version."),
     (Form::Gauge, "tributary_process_resident_memory_bytes", "Memory that the process holds."),
     (Form::Gauge, "tributary_height", "Last committed height, which is the epoch."),
@@ -34,6 +34,8 @@ const METRICS: [(Form, &str, &str); 31] = [
     (Form::Gauge, "tributary_pool_objects", "Objects that wait for a block."),
     (Form::Gauge, "tributary_pool_bytes", "Bytes of the objects that wait for a block."),
     (Form::Counter, "tributary_refused_total", "What was refused, by where it came from and the one-word reason."),
+    (Form::Histogram, "tributary_block_parts_missing_count", "Parts that a block in short left to be fetched."),
+    (Form::Counter, "tributary_reconciled_objects_total", "Objects fetched from other nodes' pools."),
     (Form::Histogram, "tributary_checked_objects_count", "Objects whose signatures were checked together."),
     (Form::Histogram, "tributary_driver_batch_seconds", "Time in which the core handled the inputs that waited."),
     (Form::Histogram, "tributary_store_write_seconds", "Time until a batch was on disk."),
@@ -50,6 +52,8 @@ const METRICS: [(Form, &str, &str); 31] = [
     (Form::Counter, "tributary_network_gossip_received_total", "Gossip handed to the driver, by topic."),
     (Form::Counter, "tributary_network_gossip_dropped_total", "Gossip not handed to the driver, by topic and reason."),
     (Form::Counter, "tributary_network_verdicts_total", "Judgements of gossip, by topic, verdict and reason."),
+    (Form::Counter, "tributary_network_direct_received_total", "Messages of agreement that came straight from peers."),
+    (Form::Counter, "tributary_network_direct_dropped_total", "Messages that no peer's own stream took, by reason."),
     (Form::Counter, "tributary_network_requests_in_total", "Requests of peers, by protocol and outcome."),
     (Form::Counter, "tributary_network_requests_out_total", "Requests to peers, by protocol and outcome."),
     (Form::Counter, "tributary_network_strikes_total", "Faults of peers, by reason."),
@@ -111,6 +115,16 @@ pub fn committed(round: u32, objects: u32) {
 /// Something was refused, with the one-word reason of the refusal. `source` is where it came from.
 pub fn refused(source: &'static str, reason: &'static str) {
     counter!("tributary_refused_total", "source" => source, "reason" => reason).increment(1);
+}
+
+/// So many parts of a block that came in short are not here.
+pub fn parts_missing(parts: usize) {
+    histogram!("tributary_block_parts_missing_count").record(u32::try_from(parts).unwrap_or(u32::MAX));
+}
+
+/// So many objects came from another node's pool.
+pub fn reconciled(objects: usize) {
+    counter!("tributary_reconciled_objects_total").increment(objects as u64);
 }
 
 /// The signatures of so many objects are checked together.

@@ -27,6 +27,7 @@ use libp2p::{
 use super::{
     NetworkConfig, StartError,
     constants::*,
+    direct,
     frame::{self, FrameCodec},
     memory::MemoryGuard,
     names::{Names, Protocol, Topic},
@@ -46,6 +47,7 @@ pub(super) struct Behaviour {
     pub(super) ping: ping::Behaviour,
     pub(super) mdns: Toggle<mdns::tokio::Behaviour>,
     pub(super) gossip: Gossip,
+    pub(super) direct: direct::Behaviour,
     pub(super) block: Requests,
     pub(super) object: Requests,
     pub(super) blob: Requests,
@@ -87,6 +89,7 @@ impl Behaviour {
             ping: ping::Behaviour::new(ping),
             mdns: mdns.into(),
             gossip: gossip(names)?,
+            direct: direct::Behaviour::new(names.direct()?),
             block: requests(names, Protocol::Block)?,
             object: requests(names, Protocol::Object)?,
             blob: requests(names, Protocol::Blob)?,

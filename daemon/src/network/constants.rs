@@ -79,6 +79,17 @@ pub const REPUBLISH_MEMORY: usize = 8192;
 /// Length of a gossip message id.
 pub const MESSAGE_ID_BYTES: usize = 20;
 
+// Agreement by streams of its own.
+
+/// Peers up to which messages of agreement go straight to each; with more, gossip alone carries them.
+pub const DIRECT_PEERS: usize = 50;
+/// Messages that wait for one slow peer; of more, the oldest is dropped.
+pub const DIRECT_QUEUE: usize = 128;
+/// Messages between the streams and the network's task.
+pub const DIRECT_EVENTS: usize = 4096;
+/// Memory taken ahead of the bytes of a message, whatever length it announces.
+pub const DIRECT_AHEAD_BYTES: usize = KIB;
+
 // Scores (gossipsub v1.1). Delivery rates (P3) are off: our topics are quiet, and silence is no fault.
 
 /// Below this a peer gets no advertisements from us.
@@ -162,14 +173,14 @@ pub const NETWORK_NAME_BYTES: usize = 64;
 
 // Requests.
 
-/// A request for blocks names them.
-pub const BLOCK_REQUEST_BYTES: usize = KIB;
+/// A request for blocks names them, or marks the parts of one.
+pub const BLOCK_REQUEST_BYTES: usize = 2 * KIB;
 /// Blocks answered at once: one of the largest, or many small ones.
 pub const BLOCK_RESPONSE_BYTES: usize = 5 * MIB;
-/// A request for objects lists their ids.
+/// A request for objects lists their ids, or compares pools.
 pub const OBJECT_REQUEST_BYTES: usize = 64 * KIB;
 /// Objects answered at once.
-pub const OBJECT_RESPONSE_BYTES: usize = MIB;
+pub const OBJECT_RESPONSE_BYTES: usize = 3 * MIB;
 /// A request for a slice of a blob names it.
 pub const BLOB_REQUEST_BYTES: usize = KIB;
 /// One slice of a blob with its proof, and what the wire format adds.
@@ -228,3 +239,7 @@ const _: () = assert!(OPERATION_BYTES >= limits::MAX_GOSSIP_BYTES && RECEIPT_BYT
 const _: () = assert!(BLOCK_RESPONSE_BYTES >= limits::MAX_SYNC_BYTES + KIB);
 const _: () = assert!(BLOB_RESPONSE_BYTES >= limits::MAX_BLOB_BYTES + KIB);
 const _: () = assert!(ATTRIBUTION_BYTES >= limits::MAX_GOSSIP_BATCH_BYTES);
+const _: () =
+    assert!(BLOCK_REQUEST_BYTES >= limits::MAX_BLOCK_ENVELOPES / 8 + limits::MAX_BLOCK_SETTLEMENTS / 8 + KIB / 2);
+const _: () = assert!(OBJECT_REQUEST_BYTES >= limits::MAX_REQUEST_BYTES);
+const _: () = assert!(OBJECT_RESPONSE_BYTES >= limits::MAX_SYNC_BYTES / 2 + limits::MAX_ASKED_OBJECTS * 16 + KIB);

@@ -31,6 +31,16 @@ pub(super) fn judged(topic: Topic, verdict: &'static str, reason: &'static str) 
         .increment(1);
 }
 
+/// A message that did not reach a peer over its own stream, and why.
+pub(super) fn direct_dropped(reason: &'static str) {
+    counter!("tributary_network_direct_dropped_total", "reason" => reason).increment(1);
+}
+
+/// A message that a peer sent straight to us.
+pub(super) fn direct_received() {
+    counter!("tributary_network_direct_received_total").increment(1);
+}
+
 /// A peer's request, and what became of it.
 pub(super) fn request_in(protocol: Protocol, outcome: &'static str) {
     counter!("tributary_network_requests_in_total", "protocol" => protocol.as_str(), "outcome" => outcome).increment(1);

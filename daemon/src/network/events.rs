@@ -17,7 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::{
     behaviour::BehaviourEvent,
     constants::*,
-    counters,
+    counters, direct,
     frame::{self, Answer, FrameError, Question, Refusal},
     handle::{GossipId, NetworkEvent, ReplyHandle, RequestError},
     memory::MemoryShort,
@@ -81,6 +81,10 @@ impl Task {
     fn on_behaviour_event(&mut self, event: BehaviourEvent, now: Instant) {
         match event {
             BehaviourEvent::Gossip(event) => self.on_gossip_event(event, now),
+            BehaviourEvent::Direct(direct::Event::Message { peer, data }) => self.on_direct(peer, data),
+            BehaviourEvent::Direct(direct::Event::Malformed { peer }) => {
+                self.misbehaved(peer, Misdeed::MalformedMessage, now);
+            }
             BehaviourEvent::Block(event) => self.on_request_event(Protocol::Block, event, now),
             BehaviourEvent::Object(event) => self.on_request_event(Protocol::Object, event, now),
             BehaviourEvent::Blob(event) => self.on_request_event(Protocol::Blob, event, now),
@@ -185,6 +189,16 @@ impl Task {
                 counters::gossip_dropped(topic, reason);
                 self.report(&message, &source, MessageAcceptance::Ignore);
             }
+        }
+    }
+
+    fn on_direct(&mut self, peer: PeerId, data: Vec<u8>) {
+        // Messages come with as little claim on the queue as gossip of agreement has.
+        let dropped = self.events.capacity() <= EVENT_RESERVE_PEERS
+            || self.events.try_send(NetworkEvent::Direct { peer, data }).is_err();
+        match dropped {
+            true => counters::direct_dropped("event_queue_full"),
+            false => counters::direct_received(),
         }
     }
 

@@ -30,6 +30,13 @@ pub enum NetworkEvent {
         /// Names it in the verdict.
         id: GossipId,
     },
+    /// A message of agreement that a peer sent straight to us.
+    Direct {
+        /// Who sent it.
+        peer: PeerId,
+        /// The message.
+        data: Vec<u8>,
+    },
     /// A peer asks. It may ask before it is reported as connected.
     Request {
         /// Who asks.
@@ -78,6 +85,17 @@ pub enum Verdict {
     Reject(&'static str),
     /// It is dropped, for this reason.
     Ignore(&'static str),
+}
+
+/// What a peer did wrong in an answer, as far as only whoever asked can tell. It costs strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Blocks that do not hold.
+    BadSync,
+    /// Objects whose signatures or fields do not hold.
+    BadObjects,
+    /// A message of agreement, sent straight to us, that is the sender's fault.
+    BadMessage,
 }
 
 /// A connected peer, as of about a second ago.
@@ -239,6 +257,13 @@ pub(super) enum Command {
         id: GossipId,
         verdict: Verdict,
     },
+    Blame {
+        peer: PeerId,
+        fault: Fault,
+    },
+    Direct {
+        payload: Arc<[u8]>,
+    },
     Request {
         peer: PeerId,
         protocol: Protocol,
@@ -326,6 +351,13 @@ impl NetworkHandle {
         })
     }
 
+    /// Sends a message of agreement straight to every connected peer, if they are at most [`DIRECT_PEERS`]. Best effort:
+    /// false says that it was not even taken.
+    pub fn send_direct(&self, payload: Vec<u8>) -> bool {
+        let few = self.view.borrow().peers.len() <= DIRECT_PEERS && payload.len() <= CONSENSUS_BYTES;
+        few && self.commands.try_send(Command::Direct { payload: payload.into() }).is_ok()
+    }
+
     /// Says what becomes of a gossiped message. A verdict that comes later than [`GOSSIP_HISTORY`] heartbeats
     /// forwards nothing any more.
     pub fn validate(&self, id: GossipId, verdict: Verdict) {
@@ -333,6 +365,11 @@ impl NetworkHandle {
         if self.commands.try_send(Command::Validate { id, verdict }).is_err() {
             counters::gossip_dropped(topic, "verdict_queue_full");
         }
+    }
+
+    /// Counts a fault of a peer against it. Where the network is behind it is forgotten, as strikes are in time.
+    pub fn blame(&self, peer: PeerId, fault: Fault) {
+        let _ = self.commands.try_send(Command::Blame { peer, fault });
     }
 
     /// Asks a connected peer, within the protocol's own deadline.
@@ -374,6 +411,11 @@ impl NetworkHandle {
     /// The peers that were reported as connected and not as disconnected.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.view.borrow().peers.clone()
+    }
+
+    /// Who they are.
+    pub fn peer_ids(&self) -> Vec<PeerId> {
+        self.view.borrow().peers.iter().map(|peer| peer.peer).collect()
     }
 
     /// Where we can be reached.

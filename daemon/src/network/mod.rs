@@ -5,6 +5,7 @@
 //! - **Gossip** on five [`Topic`]s is best effort. A payload goes straight to every connected peer and from there on
 //!   only when the driver of that node says [`Verdict::Accept`]. What is not sent or not delivered is counted by its
 //!   reason; whatever must be complete is completed by requests. The same payload may be published again.
+//! - **Direct** messages go to every connected peer over a stream of its own, if the peers are few; for agreement.
 //! - **Requests** on four [`Protocol`]s go to one connected peer. They have limits, a deadline of our own and places
 //!   for so many at once; a peer that will not answer says why.
 //! - **Peers** are reported once they have said that they are of our network and genesis and listen to our topics,
@@ -28,6 +29,7 @@ mod behaviour;
 pub mod constants;
 mod counters;
 mod dialer;
+mod direct;
 mod events;
 mod frame;
 mod handle;
@@ -40,7 +42,8 @@ mod task;
 
 pub use frame::Refusal;
 pub use handle::{
-    GossipId, NetworkEvent, NetworkHandle, PeerInfo, PublishRefused, ReplyError, ReplyHandle, RequestError, Verdict,
+    Fault, GossipId, NetworkEvent, NetworkHandle, PeerInfo, PublishRefused, ReplyError, ReplyHandle, RequestError,
+    Verdict,
 };
 pub use names::{Protocol, Topic};
 

@@ -56,9 +56,9 @@ impl Topic {
 /// A kind of question to one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
-    /// Blocks with their certificates.
+    /// Blocks with their certificates, whole, in short or in parts.
     Block,
-    /// Objects by their ids.
+    /// What waits in a pool: compared, or objects by their ids.
     Object,
     /// A verified slice of a blob.
     Blob,
@@ -119,7 +119,8 @@ impl Protocol {
     pub(super) const fn rate(self) -> Rate {
         match self {
             Protocol::Block => Rate { burst: 256, per_second: 128 },
-            Protocol::Object => Rate { burst: 512, per_second: 256 },
+            // A comparison takes some messages every few seconds, and each looks at the whole pool.
+            Protocol::Object => Rate { burst: 64, per_second: 16 },
             Protocol::Blob => Rate { burst: 256, per_second: 128 },
             Protocol::Status => Rate { burst: 32, per_second: 8 },
         }
@@ -128,9 +129,8 @@ impl Protocol {
     /// Requests of all peers that we may be answering at once; with the response's limit it bounds the memory.
     pub(super) const fn in_flight(self) -> usize {
         match self {
-            Protocol::Block | Protocol::Status => 64,
+            Protocol::Block | Protocol::Object | Protocol::Status => 64,
             Protocol::Blob => 128,
-            Protocol::Object => 256,
         }
     }
 }
@@ -176,7 +176,16 @@ impl Names {
     }
 
     pub(super) fn protocol(&self, protocol: Protocol) -> Result<StreamProtocol, StartError> {
-        let name = format!("{}/{}/1", self.prefix, protocol.as_str());
+        self.stream(protocol.as_str())
+    }
+
+    /// The protocol of direct messages.
+    pub(super) fn direct(&self) -> Result<StreamProtocol, StartError> {
+        self.stream("direct")
+    }
+
+    fn stream(&self, kind: &str) -> Result<StreamProtocol, StartError> {
+        let name = format!("{}/{kind}/1", self.prefix);
         StreamProtocol::try_from_owned(name.clone()).map_err(|_| StartError::Name { name })
     }
 }

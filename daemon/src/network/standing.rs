@@ -12,6 +12,7 @@ use libp2p::PeerId;
 
 use super::{
     constants::*,
+    handle::Fault,
     names::{Protocol, Rate},
 };
 
@@ -24,6 +25,10 @@ pub(super) enum Misdeed {
     MalformedGossip,
     /// A request or a response that breaks the frame format.
     MalformedFrame,
+    /// A direct message that breaks the frame format.
+    MalformedMessage,
+    /// An answer or a message whose content does not hold.
+    Content(Fault),
     /// It asks more often than it may.
     RateLimited,
     /// It belongs to another network or another genesis.
@@ -41,6 +46,10 @@ impl Misdeed {
             Misdeed::RejectedGossip => "rejected_gossip",
             Misdeed::MalformedGossip => "malformed_gossip",
             Misdeed::MalformedFrame => "malformed_frame",
+            Misdeed::Content(Fault::BadSync) => "bad_sync",
+            Misdeed::Content(Fault::BadObjects) => "bad_objects",
+            Misdeed::Content(Fault::BadMessage) => "bad_message",
+            Misdeed::MalformedMessage => "malformed_message",
             Misdeed::RateLimited => "rate_limited",
             Misdeed::OtherNetwork => "other_network",
             Misdeed::NoHandshake => "no_handshake",
@@ -54,7 +63,10 @@ impl Misdeed {
             Misdeed::NoHandshake => 5,
             Misdeed::OtherNetwork => 10,
             Misdeed::RejectedGossip => 20,
-            Misdeed::MalformedGossip | Misdeed::MalformedFrame => 25,
+            Misdeed::MalformedGossip | Misdeed::MalformedFrame | Misdeed::MalformedMessage => 25,
+            Misdeed::Content(Fault::BadMessage) => 20,
+            // Made with effort, and it costs much to find out.
+            Misdeed::Content(Fault::BadSync | Fault::BadObjects) => 34,
             Misdeed::Graylisted => STRIKES_BAN,
         }
     }
@@ -193,6 +205,14 @@ mod tests {
         assert!(standings.expire(start + BAN - Duration::from_millis(1)).is_empty());
         assert_eq!(standings.expire(start + BAN), [peer]);
         assert_eq!(standings.strikes(&peer, start + BAN), 0, "who served a ban starts anew");
+    }
+
+    #[test]
+    fn three_answers_that_do_not_hold_ban() {
+        let (mut standings, peer, start) = (Standings::default(), PeerId::random(), Instant::now());
+        assert!(!standings.strike(peer, Misdeed::Content(Fault::BadSync), start));
+        assert!(!standings.strike(peer, Misdeed::Content(Fault::BadObjects), start));
+        assert!(standings.strike(peer, Misdeed::Content(Fault::BadSync), start));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::{
     constants::*,
     counters,
     dialer::Dialer,
+    direct,
     frame::{self, Answer, Question},
     handle::{Command, GossipId, NetworkEvent, PeerInfo, Reply, RequestError, Verdict, View},
     names::{Names, Protocol, Topic},
@@ -136,6 +137,8 @@ impl Task {
         match command {
             Command::Publish { topic, payload } => self.publish(topic, &payload, now),
             Command::Validate { id, verdict } => self.judge(&id, verdict, now),
+            Command::Blame { peer, fault } => self.misbehaved(peer, Misdeed::Content(fault), now),
+            Command::Direct { payload } => self.send_direct(&payload),
             Command::Request { peer, answer, .. } if !self.swarm.is_connected(&peer) => {
                 let _ = answer.send(Err(RequestError::NotConnected { peer }));
             }
@@ -171,6 +174,15 @@ impl Task {
         };
         tracing::debug!(topic = topic.as_str(), reason, "a publication was not sent");
         counters::publish_dropped(topic, reason);
+    }
+
+    fn send_direct(&mut self, payload: &direct::Payload) {
+        let ready = self.peers.iter().filter(|(_, peer)| peer.is_ready()).take(DIRECT_PEERS);
+        for peer in ready.map(|(id, _)| *id) {
+            if !self.swarm.behaviour_mut().direct.send(peer, payload.clone()) {
+                counters::direct_dropped("queue_full");
+            }
+        }
     }
 
     fn judge(&mut self, id: &GossipId, verdict: Verdict, now: Instant) {

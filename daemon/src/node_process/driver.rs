@@ -9,13 +9,14 @@
 //! Two lanes lead here. Agreement, timers and whatever the core asked for go first; objects from gossip and clients fill
 //! what is left of a turn, and beside the first lane only a little, so that a vote never waits for a pool of receipts.
 
+use super::agreement::Via;
 use super::clock::Clock;
 use super::recorder::Recorder;
 use crate::metrics;
 use crate::network::GossipId;
 use protocol::envelope::Verified;
-use protocol::ids::ObjectId;
-use protocol::node::{Effect, Input, Node, Notice, Source, Timer, Token, Verdict, Write};
+use protocol::ids::{Account, ObjectId};
+use protocol::node::{Effect, Input, Node, Notice, PoolAnswer, PoolQuestion, Source, Timer, Token, Verdict, Write};
 use protocol::refusal::Refusal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ const MAX_OBJECTS: usize = 512;
 const MAX_OBJECTS_BESIDE: usize = 64;
 /// Objects of one submission that are handled in one turn.
 const MAX_SUBMITTED: usize = 256;
+/// Objects that an answer about the whole pool counts for in a turn: it looks at all of them.
+const ANSWER_OBJECTS: usize = 128;
 /// Writes that may wait for a turn with visible effects.
 const MAX_UNSYNCED: usize = 1024;
 
@@ -47,13 +50,31 @@ pub enum Message {
     /// An input that nobody waits for.
     Input(Box<Input>),
     /// A consensus message, which is judged under the driver's own token.
-    Consensus(Box<dyn FnOnce(Token) -> Input + Send>, GossipId),
+    Consensus(Box<dyn FnOnce(Token) -> Input + Send>, Origin),
     /// Checked objects of one gossiped message, which is judged as a whole.
     Objects(Vec<Verified>, GossipId),
     /// A local submission.
     Submit(Vec<Verified>, oneshot::Sender<Submitted>),
+    /// Checked objects of another node's pool, and the input that follows them.
+    Fetched(Vec<Verified>, Box<Input>),
+    /// A peer's question about the pool.
+    Asked(PoolQuestion, oneshot::Sender<PoolAnswer>),
     /// A question.
     Ask(Question),
+}
+
+/// What is judged, and how it came.
+#[derive(Debug)]
+pub enum Origin {
+    /// Objects of one gossiped message.
+    Objects(GossipId),
+    /// A message of agreement.
+    Agreement {
+        /// How it came.
+        via: Via,
+        /// Whose it is, if it has one author.
+        signer: Option<Account>,
+    },
 }
 
 impl Message {
@@ -62,11 +83,13 @@ impl Message {
         matches!(self, Self::Input(_) | Self::Consensus(..))
     }
 
-    /// How many objects it brings; a question counts as one.
+    /// How many objects it brings, or take as long as it does.
     fn objects(&self) -> usize {
         match self {
             Self::Objects(objects, _) => objects.len(),
             Self::Submit(objects, _) => objects.len(),
+            Self::Fetched(objects, _) => objects.len(),
+            Self::Asked(..) => ANSWER_OBJECTS,
             Self::Input(_) | Self::Consensus(..) | Self::Ask(_) => 1,
         }
     }
@@ -151,6 +174,13 @@ impl DriverHandle {
         results
     }
 
+    /// What the core answers a peer that asks about the pool; none when it is too busy. Call it where threads may block.
+    pub fn about_pool_blocking(&self, question: PoolQuestion) -> Option<PoolAnswer> {
+        let (reply, answer) = oneshot::channel();
+        self.try_send(Message::Asked(question, reply)).ok()?;
+        answer.blocking_recv().ok()
+    }
+
     /// Asks the core.
     pub async fn ask<T: Send + 'static>(
         &self,
@@ -186,8 +216,8 @@ fn full() -> Refusal {
 
 /// Carries out what concerns neither disk nor timers nor answers: network, content, attribution, listeners.
 pub trait Outside: Send {
-    /// Judges a gossiped message.
-    fn judge(&mut self, id: GossipId, verdict: Verdict);
+    /// Judges a message.
+    fn judge(&mut self, origin: Origin, verdict: Verdict);
     /// Any other effect.
     fn carry_out(&mut self, effect: Effect);
 }
@@ -202,8 +232,9 @@ pub struct Driver<O> {
     lanes: Lanes,
     status: watch::Sender<Status>,
     timers: BTreeMap<Timer, u64>,
-    gossip: BTreeMap<Token, (GossipId, Judged)>,
+    judged: BTreeMap<Token, (Origin, Judged)>,
     replies: BTreeMap<Token, Answered>,
+    asked: BTreeMap<Token, oneshot::Sender<PoolAnswer>>,
     tokens: u64,
     /// Writes of turns that nobody saw anything of.
     unsynced: Vec<Write>,
@@ -301,8 +332,9 @@ impl<O: Outside> Driver<O> {
             lanes,
             status,
             timers: BTreeMap::new(),
-            gossip: BTreeMap::new(),
+            judged: BTreeMap::new(),
             replies: BTreeMap::new(),
+            asked: BTreeMap::new(),
             tokens: 0,
             unsynced: Vec::new(),
         }
@@ -375,14 +407,14 @@ impl<O: Outside> Driver<O> {
         for message in turn {
             match message {
                 Message::Input(input) => self.handle(now, *input, &mut effects)?,
-                Message::Consensus(input, id) => {
+                Message::Consensus(input, origin) => {
                     let token = self.token();
-                    self.gossip.insert(token, (id, Judged::new(1)));
+                    self.judged.insert(token, (origin, Judged::new(1)));
                     self.handle(now, input(token), &mut effects)?;
                 }
                 Message::Objects(objects, id) => {
                     let token = self.token();
-                    self.gossip.insert(token, (id, Judged::new(objects.len())));
+                    self.judged.insert(token, (Origin::Objects(id), Judged::new(objects.len())));
                     for object in objects {
                         self.handle(now, Input::Object(object, Source::Gossip(token)), &mut effects)?;
                     }
@@ -394,6 +426,17 @@ impl<O: Outside> Driver<O> {
                     for object in objects {
                         self.handle(now, Input::Object(object, Source::Local(token)), &mut effects)?;
                     }
+                }
+                Message::Fetched(objects, after) => {
+                    for object in objects {
+                        self.handle(now, Input::Object(object, Source::Fetched), &mut effects)?;
+                    }
+                    self.handle(now, *after, &mut effects)?;
+                }
+                Message::Asked(question, reply) => {
+                    let token = self.token();
+                    self.asked.insert(token, reply);
+                    self.handle(now, Input::Asked { token, question }, &mut effects)?;
                 }
                 Message::Ask(question) => questions.push(question),
             }
@@ -470,13 +513,19 @@ impl<O: Outside> Driver<O> {
                 }
             }
             Effect::Judge(token, verdict) => {
-                if let Some((_, judged)) = self.gossip.get_mut(&token) {
+                if let Some((_, judged)) = self.judged.get_mut(&token) {
                     judged.count(verdict);
                     if judged.waiting == 0
-                        && let Some((id, judged)) = self.gossip.remove(&token)
+                        && let Some((origin, judged)) = self.judged.remove(&token)
                     {
-                        self.outside.judge(id, judged.verdict());
+                        self.outside.judge(origin, judged.verdict());
                     }
+                }
+            }
+            Effect::Answer { token, answer } => {
+                if let Some(reply) = self.asked.remove(&token) {
+                    // The peer may have gone.
+                    let _ = reply.send(answer);
                 }
             }
             Effect::Halt(reason) => return Err(DriverError::Halted(reason)),
@@ -522,6 +571,8 @@ fn waits_for_disk(effect: &Effect) -> bool {
             | Effect::SetTimer(..)
             | Effect::CancelTimer(_)
             | Effect::FetchBlock { .. }
+            | Effect::FetchParts { .. }
+            | Effect::Ask { .. }
             | Effect::RequestBlocks { .. }
     )
 }

@@ -1,12 +1,15 @@
 //! What comes from peers: gossiped objects are read and checked by [`Checks`] before the core sees them, a message of
 //! several as a whole; requests are answered from disk.
 
+use super::agreement::{self, Via};
 use super::checks::{Checked, Checks};
-use super::driver::{DriverHandle, Message};
-use super::outside::{Offered, topic_of};
+use super::driver::{DriverHandle, Message, Origin};
+use super::fetch::Offered;
+use super::outside::topic_of;
 use crate::metrics;
-use crate::network::{GossipId, NetworkEvent, NetworkHandle, Protocol, ReplyHandle, Topic, Verdict};
+use crate::network::{Fault, GossipId, NetworkEvent, NetworkHandle, Protocol, ReplyHandle, Topic, Verdict};
 use libp2p::PeerId;
+use protocol::block::{CompactBlock, Parts};
 use protocol::envelope::Verified;
 use protocol::ids::Hash32;
 use protocol::limits::{MAX_BLOB_BYTES, MAX_BLOCK_BYTES};
@@ -52,7 +55,10 @@ impl Ingest {
         tokio::spawn(self.clone().answer_requests(waiting_requests));
         while let Some(event) = events.recv().await {
             match event {
-                NetworkEvent::Gossip { topic: Topic::Consensus, source, data, id } => self.consensus(source, &data, id),
+                NetworkEvent::Gossip { topic: Topic::Consensus, source, data, id } => {
+                    self.consensus(source, &data, |_| Via::Gossip(id));
+                }
+                NetworkEvent::Direct { peer, data } => self.consensus(peer, &data, |data| Via::Stream(peer, data)),
                 NetworkEvent::Gossip { topic, data, id, .. } => self.objects(topic, data, id),
                 NetworkEvent::Request { peer, protocol, data, reply } => {
                     if let Err(full) = requests.try_send((peer, protocol, data, reply)) {
@@ -82,17 +88,22 @@ impl Ingest {
         }
     }
 
-    fn consensus(&self, source: PeerId, data: &[u8], id: GossipId) {
+    fn consensus(&self, source: PeerId, data: &[u8], via: impl FnOnce(Vec<u8>) -> Via) {
         let message = match wire::decode_consensus(data) {
             Ok(message) => message,
             Err(refusal) => {
                 metrics::refused("consensus", refusal.as_str());
-                return self.network.validate(id, Verdict::Reject(refusal.as_str()));
+                match via(Vec::new()) {
+                    Via::Gossip(id) => self.network.validate(id, Verdict::Reject(refusal.as_str())),
+                    Via::Stream(peer, _) => self.network.blame(peer, Fault::BadMessage),
+                }
+                return;
             }
         };
+        let origin = Origin::Agreement { via: via(data.to_vec()), signer: agreement::signer(&message) };
         let peer = Peer(source.to_bytes());
         let input = Box::new(move |token| Input::Consensus { message, peer, token });
-        self.hand_over(Message::Consensus(input, id));
+        self.hand_over(Message::Consensus(input, origin));
     }
 
     /// Objects that came in one message. It is the fault of whoever sent it if any of them is wrong: an honest peer
@@ -113,9 +124,14 @@ impl Ingest {
     }
 
     fn hand_over(&self, message: Message) {
-        if let Err(Message::Consensus(_, id) | Message::Objects(_, id)) = self.driver.try_send(message) {
-            metrics::refused("gossip", "busy");
-            self.network.validate(id, Verdict::Ignore("busy"));
+        let Err(refused) = self.driver.try_send(message) else { return };
+        metrics::refused("gossip", "busy");
+        match refused {
+            Message::Objects(_, id) | Message::Consensus(_, Origin::Agreement { via: Via::Gossip(id), .. }) => {
+                self.network.validate(id, Verdict::Ignore("busy"));
+            }
+            // What came straight comes again by gossip, if it is of any use then.
+            _ => {}
         }
     }
 
@@ -147,7 +163,7 @@ impl Ingest {
         let response = match self.respond(protocol, &request) {
             Ok(response) => response,
             Err(reason) => {
-                tracing::warn!(%peer, "a request cannot be answered: {reason}");
+                tracing::debug!(%peer, "a request cannot be answered: {reason}");
                 return;
             }
         };
@@ -165,11 +181,29 @@ impl Ingest {
                 Ok(Response::Status { height: status.height, block, genesis: self.genesis, lowest: 1 })
             }
             (Protocol::Block, Request::BlockById(id)) => {
-                if let Some(block) = self.offered.get(id) {
-                    return Ok(Response::Block(Some(block)));
+                if let Some(offered) = self.offered.get(id) {
+                    return Ok(Response::Block(Some(offered.block.clone())));
                 }
                 let block = self.store.block_by_id(id).map_err(text)?;
                 Ok(Response::Block(block.map(|(block, _)| block)))
+            }
+            (Protocol::Block, Request::CompactBlock(id)) => {
+                if let Some(offered) = self.offered.get(id) {
+                    return Ok(Response::CompactBlock(Some(offered.compact().clone())));
+                }
+                let block = self.store.block_by_id(id).map_err(text)?;
+                Ok(Response::CompactBlock(block.map(|(block, _)| CompactBlock::of(&block))))
+            }
+            (Protocol::Block, Request::Parts { id, missing }) => {
+                if let Some(offered) = self.offered.get(id) {
+                    return Ok(Response::Parts(Parts::of(&offered.block, missing)));
+                }
+                let block = self.store.block_by_id(id).map_err(text)?;
+                Ok(Response::Parts(block.map(|(block, _)| Parts::of(&block, missing)).unwrap_or_default()))
+            }
+            (Protocol::Object, Request::Pool(question)) => {
+                let answer = self.driver.about_pool_blocking(question.clone());
+                answer.map(Response::Pool).ok_or_else(|| "the node is busy".to_owned())
             }
             (Protocol::Block, Request::Blocks { from, count }) => {
                 let blocks = self.store.blocks(*from, u64::from(*count), MAX_BLOCK_BYTES).map_err(text)?;

@@ -1,9 +1,11 @@
 //! A running node: disk, network, core, content and API, started in this order and stopped in the other.
 
+pub mod agreement;
 pub mod checks;
 mod clock;
 pub mod content;
 pub mod driver;
+pub mod fetch;
 pub mod ingest;
 pub mod outside;
 mod publisher;
@@ -13,12 +15,14 @@ use crate::api;
 use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::network::{self, NetworkConfig};
+use agreement::Agreement;
 use anyhow::Context as _;
 use checks::Checks;
 use content::Content;
 use driver::{Driver, DriverHandle};
+use fetch::{Fetcher, Offered};
 use ingest::Ingest;
-use outside::{Offered, Wiring};
+use outside::Wiring;
 use protocol::crypto::SecretKey;
 use protocol::genesis::Genesis;
 use protocol::node::{Node, Notice, Restored};
@@ -97,13 +101,20 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let (notices, _) = broadcast::channel(NOTICE_QUEUE);
     let (height, _) = watch::channel(node.height());
     let offered = Offered::default();
+    let fetcher = Fetcher {
+        network: network.clone(),
+        driver: driver.clone(),
+        checks: checks.clone(),
+        runtime: runtime.clone(),
+        height: height.subscribe(),
+    };
     let wiring = Wiring {
         network: network.clone(),
         offered: offered.clone(),
+        fetcher,
+        agreement: Agreement::start(network.clone(), &runtime, height.subscribe()),
         publisher: Publisher::start(network.clone(), &runtime),
         content: content.clone(),
-        driver: driver.clone(),
-        runtime,
         notices: notices.clone(),
         height,
     };

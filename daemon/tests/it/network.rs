@@ -120,6 +120,13 @@ impl Node {
         }
     }
 
+    async fn direct(&mut self) -> (PeerId, Vec<u8>) {
+        match self.wait("message", |event| matches!(event, NetworkEvent::Direct { .. })).await {
+            NetworkEvent::Direct { peer, data } => (peer, data),
+            other => panic!("{other:?} is no direct message"),
+        }
+    }
+
     async fn request(&mut self) -> (Protocol, Vec<u8>, ReplyHandle) {
         match self.wait("request", |event| matches!(event, NetworkEvent::Request { .. })).await {
             NetworkEvent::Request { protocol, data, reply, .. } => (protocol, data, reply),
@@ -190,6 +197,36 @@ async fn gossip_goes_on_only_when_it_is_accepted() {
     assert_eq!(c.gossip().await.1, b"held back");
     until("the rejection is counted", || count("tributary_network_verdicts_total", &["bad_signature"]) >= 1.0).await;
     until("the strike shows", || b.handle.peers().iter().any(|peer| peer.peer == a.id() && peer.strikes == 20)).await;
+}
+
+/// Every connected peer gets every message once, in its order, over either transport, and nobody passes it on.
+#[tokio::test(flavor = "multi_thread")]
+async fn direct_messages_reach_each_connected_peer_in_order() {
+    const MESSAGES: u32 = 100;
+    let mut b = Node::over(Over::Tcp, 2, &[]).await;
+    let mut a = Node::over(Over::Tcp, 1, &[&b.address]).await;
+    let mut c = Node::over(Over::Quic, 3, &[&b.address]).await;
+    for end in [&mut a, &mut c] {
+        end.connected(b.id()).await;
+        b.connected(end.id()).await;
+    }
+    let largest = vec![7; constants::CONSENSUS_BYTES];
+    assert!(!b.handle.send_direct(vec![7; constants::CONSENSUS_BYTES + 1]), "too large for anybody");
+    assert!(b.handle.send_direct(largest.clone()));
+    for n in 0..MESSAGES {
+        assert!(b.handle.send_direct(n.to_be_bytes().to_vec()));
+    }
+    assert!(a.handle.send_direct(b"of a".to_vec()));
+    for end in [&mut a, &mut c] {
+        assert_eq!(end.direct().await, (b.id(), largest.clone()));
+        for n in 0..MESSAGES {
+            assert_eq!(end.direct().await, (b.id(), n.to_be_bytes().to_vec()));
+        }
+    }
+    assert_eq!(b.direct().await, (a.id(), b"of a".to_vec()));
+    // Had b passed on what a said, it would have come to c before this.
+    assert!(b.handle.send_direct(b"last".to_vec()));
+    assert_eq!(c.direct().await, (b.id(), b"last".to_vec()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

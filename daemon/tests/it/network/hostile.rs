@@ -179,6 +179,19 @@ async fn malformed_requests_get_their_sender_banned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn malformed_direct_messages_get_their_sender_banned() {
+    let mut victim = Node::over(Over::Tcp, 1, &[]).await;
+    let id = victim.id();
+    attack(hostile(&victim.address, &name("direct"), true), |swarm, _| {
+        // The first frame may hold anything; the second announces four gigabytes.
+        swarm.behaviour_mut().streams.send_request(&id, vec![0, 0, 0, 1, 9, 0xff, 0xff, 0xff, 0xff, 1, 2]);
+    })
+    .await;
+    until("banned", || bans("malformed_message") >= 1.0).await;
+    hears_only_the_honest(&mut victim).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage_in_place_of_gossip_gets_nothing_through() {
     let mut victim = Node::over(Over::Tcp, 1, &[]).await;
     let id = victim.id();

@@ -50,7 +50,7 @@ impl Stranger {
                     NetworkEvent::PeerDisconnected { peer } => drop(self.peers.remove(&peer)),
                     // Nothing is accepted, so nothing is passed on.
                     NetworkEvent::Gossip { topic, data, .. } => self.heard.push((topic, data)),
-                    NetworkEvent::Request { .. } | NetworkEvent::Listening { .. } => {}
+                    NetworkEvent::Direct { .. } | NetworkEvent::Request { .. } | NetworkEvent::Listening { .. } => {}
                 }
             }
         };
