@@ -7,6 +7,8 @@ use crate::crypto::{Kind, Purpose, Signature};
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+pub use crate::offence::{DoubleSign, Offence, SaidProposal, SaidVote};
+
 /// An amount of money in drops; 1 credit = 1,000,000,000 drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Drops(pub u128);
@@ -261,6 +263,39 @@ pub enum Action {
         /// Why, in a sentence for its contributor.
         reason: String,
     },
+    /// The account puts money at stake to validate with its key, or more of it, or says anew who is paid.
+    Bond {
+        /// How much more.
+        amount: Drops,
+        /// The account that is paid for validating, and paid back.
+        payout: Account,
+        /// What people call the validator.
+        name: String,
+    },
+    /// A validator withdraws some of what it has at stake.
+    Unbond {
+        /// How much.
+        amount: Drops,
+    },
+    /// A validator that was jailed is ready again.
+    Unjail,
+}
+
+impl Action {
+    /// What it takes from the account beside the fee.
+    pub fn spends(&self) -> Drops {
+        match self {
+            Self::Transfer { amount, .. } | Self::Bond { amount, .. } => *amount,
+            Self::Attest { .. } | Self::Approve { .. } | Self::Reject { .. } | Self::Unbond { .. } | Self::Unjail => {
+                Drops::ZERO
+            }
+        }
+    }
+
+    /// Does it cost nothing? Only what each validator can do once for each occasion.
+    pub fn is_free(&self) -> bool {
+        matches!(self, Self::Attest { .. } | Self::Unjail)
+    }
 }
 
 /// A command of an account, in the account's own order.
@@ -270,7 +305,7 @@ pub struct Operation {
     pub account: Account,
     /// The number of operations of this account before this one.
     pub nonce: u64,
-    /// What it costs, to the treasury; at least the network's parameter, but a validator's attestation is free.
+    /// What it costs, to the treasury; at least the network's parameter, unless [`Action::is_free`].
     pub fee: Drops,
     /// What to do.
     pub action: Action,
@@ -302,6 +337,15 @@ pub struct AttributionReveal {
     pub root: Hash32,
 }
 
+/// Proof of a double signature, with who hands it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Whoever saw it.
+    pub reporter: Account,
+    /// What was seen.
+    pub offence: Offence,
+}
+
 /// Any object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is the object of its name")]
@@ -314,6 +358,7 @@ pub enum Object {
     Operation(Operation),
     AttributionCommit(AttributionCommit),
     AttributionReveal(AttributionReveal),
+    Evidence(Box<Evidence>),
 }
 
 impl Object {
@@ -328,6 +373,7 @@ impl Object {
             Self::Operation(_) => Kind::Operation,
             Self::AttributionCommit(_) => Kind::AttributionCommit,
             Self::AttributionReveal(_) => Kind::AttributionReveal,
+            Self::Evidence(_) => Kind::Evidence,
         }
     }
 
@@ -341,6 +387,7 @@ impl Object {
             Self::Operation(object) => object.account,
             Self::AttributionCommit(object) => object.validator,
             Self::AttributionReveal(object) => object.validator,
+            Self::Evidence(object) => object.reporter,
             Self::Receipt(receipt) => {
                 return vec![(receipt.payer, Purpose::ReceiptPayer), (receipt.server, Purpose::ReceiptServer)];
             }

@@ -60,6 +60,38 @@ pub trait Read {
         self.record(keys::NEXT_VALIDATORS)
     }
 
+    /// What an account has at stake; none without a bond.
+    fn candidate(&self, validator: &Account) -> Option<ValidatorRecord> {
+        self.record(&keys::candidate(validator))
+    }
+
+    /// Everybody who has something at stake, by key.
+    fn candidates(&self) -> BTreeMap<Account, ValidatorRecord> {
+        let entries = self.scan(&[keys::CANDIDATE]).into_iter();
+        entries.map(|(key, value)| (Account(keys::last_id(key)), decode(key, value))).collect()
+    }
+
+    /// What a validator gets back, by height.
+    fn unbonding(&self, validator: &Account) -> BTreeMap<u64, Drops> {
+        let entries = self.scan(&keys::unbonding_of(validator)).into_iter();
+        entries.map(|(key, value)| (keys::last_number(key), decode(key, value))).collect()
+    }
+
+    /// Everybody's absences within the window.
+    fn absences(&self) -> Absences {
+        self.record(keys::ABSENCES).unwrap_or_default()
+    }
+
+    /// What a validator failed to do for attribution, in the last window in which it failed at all.
+    fn failures(&self, validator: &Account) -> DutyRecord {
+        self.record(&keys::duties(validator)).unwrap_or_default()
+    }
+
+    /// Who attributes an epoch's receipts in a DataNet, while that is open.
+    fn committee(&self, epoch: u64, datanet: &DataNetId) -> Option<ValidatorSet> {
+        self.record(&keys::committee(epoch, datanet))
+    }
+
     /// All money there is.
     fn supply(&self) -> Drops {
         self.record(keys::SUPPLY).unwrap_or_default()
@@ -232,6 +264,12 @@ impl<'a> Overlay<'a> {
     /// No changes yet.
     pub fn new(base: &'a State) -> Self {
         Self { base, changes: Changes::new(), journal: Vec::new() }
+    }
+
+    /// Was any entry written or removed whose key begins with `prefix`?
+    pub fn touched(&self, prefix: u8) -> bool {
+        let (from, to) = ([prefix], keys::after(&[prefix]));
+        self.changes.range::<[u8], _>(bounds(&from, &to)).next().is_some()
     }
 
     /// From here on [`Overlay::rollback`] goes back to here.
