@@ -8,6 +8,7 @@ use protocol::envelope::{Verified, seal};
 use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Span};
 use protocol::genesis::{Genesis, GenesisValidator, Params, canonical};
 use protocol::ids::{BlockId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
+use protocol::ledger::records::ValidatorState;
 use protocol::ledger::{Read, ReceiptState, audit};
 use protocol::node::{Effect, Input, Node, Peer, PoolAnswer, Restored, Source, Timer, Token, Verdict, Write};
 use protocol::objects::*;
@@ -113,6 +114,8 @@ struct World {
     holder: Option<Holder>,
     /// Whoever answers first with a proposed block answers with a false body.
     false_bodies: bool,
+    /// Whoever signs a second vote, for another block, in every place where it votes for one.
+    double_signer: Option<usize>,
 }
 
 const PEOPLE: u8 = 10;
@@ -155,6 +158,7 @@ impl World {
             digest: blake3::Hasher::new(),
             holder: None,
             false_bodies: false,
+            double_signer: None,
         };
         for _ in 0..4 {
             let mut disk = Disk::default();
@@ -238,6 +242,12 @@ impl World {
                 self.check_one_signature(index, &message);
                 let from = peer(index);
                 self.gossip(index, |token| Input::Consensus { message: message.clone(), peer: from.clone(), token });
+                if let ConsensusMessage::Vote(SignedVote { step, height, round, block: Some(_), .. }) = message
+                    && self.double_signer == Some(index)
+                {
+                    let twin = vote(self, index, step, height, round, 0xee);
+                    self.gossip(index, |token| Input::Consensus { message: twin.clone(), peer: from.clone(), token });
+                }
             }
             Effect::Judge(_, verdict) => {
                 assert!(!matches!(verdict, Verdict::Reject(_)), "an honest peer was rejected: {verdict:?}");
@@ -743,6 +753,34 @@ fn late_precommits_complete_the_last_certificate() {
     let blocks = &world.members[0].disk.blocks;
     assert!(blocks.values().filter(complete).count() >= 5, "certificates in blocks name whoever took part");
     assert!(blocks.values().any(|(_, certificate)| certificate.signatures.len() == 3), "decisions wait for nobody");
+}
+
+#[test]
+fn whoever_signs_twice_is_reported_punished_and_out() {
+    let mut world = World::new(23, 0);
+    world.run_until("some blocks", |world| world.heights().iter().all(|height| *height >= 3));
+    world.double_signer = Some(2);
+    let criminal = world.keys[2].account();
+    let is_out = |world: &World, index: usize| {
+        let record = world.node(index).state().candidate(&criminal).unwrap();
+        matches!(record.state, ValidatorState::Tombstoned { .. })
+    };
+    world.run_until("the punishment", |world| (0..4).all(|index| is_out(world, index)));
+    let record = world.node(0).state().candidate(&criminal).unwrap();
+    let ValidatorState::Tombstoned { height, .. } = record.state else { panic!("{record:?}") };
+    assert!(record.slashed > Drops::ZERO);
+    world.run_until("blocks without it", |world| world.heights().iter().all(|other| *other >= height + 6));
+    world.check_agreement();
+    // The set changes two heights later: the block of h + 2 is the first that the others decide alone.
+    for (at, _) in world.members[0].disk.blocks.range(height..height + 6) {
+        let (block, certificate) = &world.members[0].disk.blocks[at];
+        let signed = certificate.signatures.iter().any(|(signer, _)| *signer == criminal);
+        assert!(!signed || *at < height + 2, "it signed for block {at}; it was punished in {height}");
+        assert!(block.header.proposer != criminal || *at < height + 2);
+    }
+    let state = world.node(1).state();
+    assert_eq!(state.validators().unwrap().members().len(), 3);
+    audit(state).unwrap();
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn object_codec<const KIND: usize>(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 /// Everything that reads bytes from outside.
-const CODECS: [Codec; 15] = [
+const CODECS: [Codec; 16] = [
     object_codec::<0>,
     object_codec::<1>,
     object_codec::<2>,
