@@ -8,10 +8,11 @@ use std::path::PathBuf;
 /// From this package's folder, where cargo runs this. An absolute path would be compiled in, and two clones may share one
 /// build.
 const ROOT: &str = "../proto";
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "tributary/v1/objects.proto",
     "tributary/v1/block.proto",
     "tributary/v1/consensus.proto",
+    "tributary/v1/evidence.proto",
     "tributary/v1/sync.proto",
 ];
 

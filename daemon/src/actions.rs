@@ -6,6 +6,7 @@
 use crate::api::types::{
     Accepted, AccountShown, BatchReply, BlobTaken, ContributionShown, DataNetDetail, DataNetShown, Earned, Earnings,
     EnvelopeJson, EpochShown, Explained, ManifestShown, ModelShown, ObjectShown, Page, PeerShown, ReceiptShown,
+    ValidatorShown,
 };
 use crate::client::{Client, ClientError};
 use libp2p::PeerId;
@@ -371,7 +372,8 @@ impl Remote {
     pub fn operate(&self, key: &SecretKey, action: Action) -> Result<ObjectId> {
         let account = key.account();
         let nonce = self.account(&account)?.next_nonce;
-        let object = Object::Operation(Operation { account, nonce, fee: self.params.object_fee, action });
+        let fee = if action.is_free() { Drops::ZERO } else { self.params.object_fee };
+        let object = Object::Operation(Operation { account, nonce, fee, action });
         self.submit(&object, &[key])
     }
 
@@ -532,6 +534,11 @@ impl Remote {
     /// The last epochs, newest first.
     pub fn epochs(&self, limit: u64) -> Result<Vec<EpochShown>> {
         Ok(self.client.get(&format!("/v1/epochs?limit={limit}"))?)
+    }
+
+    /// Everybody who has something at stake.
+    pub fn validators(&self) -> Result<Vec<ValidatorShown>> {
+        Ok(self.client.get("/v1/validators")?)
     }
 
     /// The node's peers.

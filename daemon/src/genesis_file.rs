@@ -5,7 +5,7 @@
 //! neither white space nor the order of fields changes it.
 
 use crate::files;
-use protocol::genesis::{FeeSplit, Genesis, GenesisError, GenesisValidator, Params};
+use protocol::genesis::{FeeSplit, Genesis, GenesisError, GenesisValidator, Params, StakeParams};
 use protocol::ids::Account;
 use protocol::objects::Drops;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -137,6 +137,29 @@ struct ParamsJson {
     split: SplitJson,
     share_cap_bp: u32,
     object_fee: Text<Drops>,
+    min_receipt_fee: Text<Drops>,
+    agreed_timeout: u64,
+    stake: StakeJson,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StakeJson {
+    power_unit: Text<Drops>,
+    min_bond: Text<Drops>,
+    max_validators: u32,
+    unbonding_epochs: u64,
+    evidence_age: u64,
+    double_sign_slash_bp: u32,
+    downtime_window: u64,
+    min_signed_bp: u32,
+    downtime_slash_bp: u32,
+    jail_epochs: u64,
+    duty_window: u64,
+    max_missed_duties: u32,
+    max_wrong_roots: u32,
+    committee_size: u32,
+    redraw_epochs: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -216,9 +239,12 @@ impl From<&Params> for ParamsJson {
             split: FeeSplit { data_bp, model_bp, serving_bp, validators_bp, treasury_bp },
             share_cap_bp,
             object_fee,
+            min_receipt_fee,
+            agreed_timeout,
+            stake,
         } = *params;
         let split = SplitJson { data_bp, model_bp, serving_bp, validators_bp, treasury_bp };
-        let object_fee = Text(object_fee);
+        let (object_fee, min_receipt_fee) = (Text(object_fee), Text(min_receipt_fee));
         Self {
             epoch_ms,
             max_block_bytes,
@@ -230,6 +256,9 @@ impl From<&Params> for ParamsJson {
             split,
             share_cap_bp,
             object_fee,
+            min_receipt_fee,
+            agreed_timeout,
+            stake: stake.into(),
         }
     }
 }
@@ -247,6 +276,9 @@ impl From<ParamsJson> for Params {
             split: SplitJson { data_bp, model_bp, serving_bp, validators_bp, treasury_bp },
             share_cap_bp,
             object_fee: Text(object_fee),
+            min_receipt_fee: Text(min_receipt_fee),
+            agreed_timeout,
+            stake,
         } = json;
         let split = FeeSplit { data_bp, model_bp, serving_bp, validators_bp, treasury_bp };
         Self {
@@ -260,6 +292,87 @@ impl From<ParamsJson> for Params {
             split,
             share_cap_bp,
             object_fee,
+            min_receipt_fee,
+            agreed_timeout,
+            stake: stake.into(),
+        }
+    }
+}
+
+impl From<StakeParams> for StakeJson {
+    fn from(stake: StakeParams) -> Self {
+        let StakeParams {
+            power_unit,
+            min_bond,
+            max_validators,
+            unbonding_epochs,
+            evidence_age,
+            double_sign_slash_bp,
+            downtime_window,
+            min_signed_bp,
+            downtime_slash_bp,
+            jail_epochs,
+            duty_window,
+            max_missed_duties,
+            max_wrong_roots,
+            committee_size,
+            redraw_epochs,
+        } = stake;
+        Self {
+            power_unit: Text(power_unit),
+            min_bond: Text(min_bond),
+            max_validators,
+            unbonding_epochs,
+            evidence_age,
+            double_sign_slash_bp,
+            downtime_window,
+            min_signed_bp,
+            downtime_slash_bp,
+            jail_epochs,
+            duty_window,
+            max_missed_duties,
+            max_wrong_roots,
+            committee_size,
+            redraw_epochs,
+        }
+    }
+}
+
+impl From<StakeJson> for StakeParams {
+    fn from(json: StakeJson) -> Self {
+        let StakeJson {
+            power_unit: Text(power_unit),
+            min_bond: Text(min_bond),
+            max_validators,
+            unbonding_epochs,
+            evidence_age,
+            double_sign_slash_bp,
+            downtime_window,
+            min_signed_bp,
+            downtime_slash_bp,
+            jail_epochs,
+            duty_window,
+            max_missed_duties,
+            max_wrong_roots,
+            committee_size,
+            redraw_epochs,
+        } = json;
+        Self {
+            power_unit,
+            min_bond,
+            max_validators,
+            unbonding_epochs,
+            evidence_age,
+            double_sign_slash_bp,
+            downtime_window,
+            min_signed_bp,
+            downtime_slash_bp,
+            jail_epochs,
+            duty_window,
+            max_missed_duties,
+            max_wrong_roots,
+            committee_size,
+            redraw_epochs,
         }
     }
 }

@@ -143,7 +143,7 @@ pub struct Validator {
 }
 
 /// The validators of a height, by key in ascending order.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ValidatorSet(Vec<Validator>);
 
 impl ValidatorSet {

@@ -38,11 +38,13 @@ pub enum Kind {
     AttributionCommit = 7,
     /// The result that was sealed.
     AttributionReveal = 8,
+    /// Proof of a double signature.
+    Evidence = 9,
 }
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DataNet,
         Self::Contribution,
         Self::DatasetManifest,
@@ -51,6 +53,7 @@ impl Kind {
         Self::Operation,
         Self::AttributionCommit,
         Self::AttributionReveal,
+        Self::Evidence,
     ];
 
     /// One word for logs, metrics and the API.
@@ -64,6 +67,7 @@ impl Kind {
             Self::Operation => "operation",
             Self::AttributionCommit => "commit",
             Self::AttributionReveal => "reveal",
+            Self::Evidence => "evidence",
         }
     }
 
@@ -77,6 +81,7 @@ impl Kind {
             Self::Operation => "tributary v1 id operation",
             Self::AttributionCommit => "tributary v1 id commit",
             Self::AttributionReveal => "tributary v1 id reveal",
+            Self::Evidence => "tributary v1 id evidence",
         }
     }
 }
@@ -107,6 +112,7 @@ impl Purpose {
             Self::Author(Kind::Operation) => "tributary v1 sign operation",
             Self::Author(Kind::AttributionCommit) => "tributary v1 sign commit",
             Self::Author(Kind::AttributionReveal) => "tributary v1 sign reveal",
+            Self::Author(Kind::Evidence) => "tributary v1 sign evidence",
             Self::ReceiptPayer => "tributary v1 sign receipt payer",
             Self::ReceiptServer => "tributary v1 sign receipt server",
             Self::Vote => "tributary v1 sign vote",
@@ -161,6 +167,16 @@ pub fn validators_hash(validators: &[u8]) -> Hash32 {
 /// Public randomness of an epoch, drawn from the commit certificate of the one before.
 pub fn beacon(certificate: &[u8]) -> Hash32 {
     Hash32(derive("tributary v1 beacon", &[certificate]))
+}
+
+/// Draws a validator's place for a DataNet's committee: a number that nobody could choose.
+pub fn committee_draw(beacon: &Hash32, datanet: &DataNetId, validator: &Account) -> [u8; 32] {
+    derive("tributary v1 committee", &[&beacon.0, &datanet.0, &validator.0])
+}
+
+/// When in each period a validator's place for a DataNet is drawn anew.
+pub fn committee_turn(datanet: &DataNetId, validator: &Account) -> [u8; 32] {
+    derive("tributary v1 committee turn", &[&datanet.0, &validator.0])
 }
 
 /// The root that validators agree on: the hash of an attribution body's canonical bytes.

@@ -1,13 +1,29 @@
 //! The border: bytes from outside become [`Verified`] here, once, or are refused with a reason.
 
-use crate::crypto::{self, Claim};
+use crate::crypto::{self, Claim, Purpose, Signature};
 use crate::ids::{Account, Hash32, ObjectId};
 use crate::limits::MAX_ENVELOPE_BYTES;
-use crate::objects::{Envelope, Object};
+use crate::objects::{Envelope, Evidence, Object};
 use crate::refusal::Refusal;
 use crate::wire;
 use borsh::{BorshDeserialize, BorshSerialize};
+use std::borrow::Cow;
 use std::io;
+
+/// A claim with a payload that may have been made for it.
+struct OwnClaim<'a> {
+    signer: Account,
+    purpose: Purpose,
+    payload: Cow<'a, [u8]>,
+    signature: Signature,
+}
+
+impl OwnClaim<'_> {
+    fn claim(&self) -> Claim<'_> {
+        let Self { signer, purpose, payload, signature } = self;
+        Claim { signer: *signer, purpose: *purpose, payload, signature: *signature }
+    }
+}
 
 /// An envelope whose size, encoding, fields and signatures have been checked for one network, with the object in it.
 ///
@@ -36,7 +52,7 @@ impl Verified {
     pub fn check(envelope: Envelope, genesis: &Hash32) -> Result<Self, Refusal> {
         let unsigned = Self::check_unsigned(envelope)?;
         for claim in unsigned.claims() {
-            if !crypto::verify(&claim.signer, claim.purpose, genesis, claim.payload, &claim.signature) {
+            if !crypto::verify(&claim.signer, claim.purpose, genesis, &claim.payload, &claim.signature) {
                 return Err(Refusal::Signature { signer: claim.signer });
             }
         }
@@ -47,28 +63,49 @@ impl Verified {
     /// in about half of the time.
     pub fn check_all(envelopes: Vec<Envelope>, genesis: &Hash32) -> Vec<Result<Self, Refusal>> {
         let mut results: Vec<Result<Self, Refusal>> = envelopes.into_iter().map(Self::check_unsigned).collect();
-        let claims: Vec<Claim<'_>> = results.iter().flatten().flat_map(Self::claims).collect();
-        let signers: Vec<Account> = claims.iter().map(|claim| claim.signer).collect();
-        let mut verdicts = signers.into_iter().zip(crypto::verify_all(&claims, genesis));
-        for result in &mut results {
-            let Ok(verified) = result else { continue };
-            let of_this: Vec<_> = verdicts.by_ref().take(verified.envelope.signatures.len()).collect();
-            if let Some((signer, _)) = of_this.into_iter().find(|(_, holds)| !holds) {
+        let owned: Vec<Vec<OwnClaim<'_>>> =
+            results.iter().map(|result| result.iter().flat_map(Self::claims).collect()).collect();
+        let claims: Vec<Claim<'_>> = owned.iter().flatten().map(OwnClaim::claim).collect();
+        let mut verdicts = crypto::verify_all(&claims, genesis).into_iter();
+        // The first signature of each envelope that does not hold, if any.
+        let false_signers: Vec<Option<Account>> = (owned.iter())
+            .map(|claims| {
+                let of_this: Vec<bool> = verdicts.by_ref().take(claims.len()).collect();
+                claims.iter().zip(of_this).find(|(_, holds)| !holds).map(|(claim, _)| claim.signer)
+            })
+            .collect();
+        drop(owned);
+        for (result, signer) in results.iter_mut().zip(false_signers) {
+            if let Some(signer) = signer {
                 *result = Err(Refusal::Signature { signer });
             }
         }
         results
     }
 
-    /// What the signatures of this envelope claim.
-    fn claims(&self) -> impl Iterator<Item = Claim<'_>> {
+    /// What the signatures of this envelope claim, and those inside: evidence is made of others' signatures.
+    fn claims(&self) -> Vec<OwnClaim<'_>> {
         let signers = self.object.signers().into_iter().zip(&self.envelope.signatures);
-        signers.map(|((signer, purpose), (_, signature))| Claim {
-            signer,
-            purpose,
-            payload: &self.envelope.payload,
-            signature: *signature,
-        })
+        let payload = &self.envelope.payload;
+        let mut claims: Vec<OwnClaim<'_>> = signers
+            .map(|((signer, purpose), (_, signature))| OwnClaim {
+                signer,
+                purpose,
+                payload: Cow::Borrowed(payload),
+                signature: *signature,
+            })
+            .collect();
+        if let Object::Evidence(evidence) = &self.object {
+            let Evidence { offence, .. } = evidence.as_ref();
+            let signer = offence.validator;
+            claims.extend(offence.claims().map(|(purpose, payload, signature)| OwnClaim {
+                signer,
+                purpose,
+                payload: Cow::Owned(payload),
+                signature,
+            }));
+        }
+        claims
     }
 
     /// All checks but those of the signatures themselves.

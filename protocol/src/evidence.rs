@@ -24,7 +24,7 @@ pub mod partial;
 pub mod shares;
 
 pub use answer::{Answer, AnswerTooLong};
-pub use log2::log2_q16;
+pub use log2::{log2_q16, log2_q32};
 pub use partial::{CombineError, Partial};
 pub use shares::{Attribution, BASIS_POINTS, DivideError, MIN_SPAN_BITS, PaidSpan, attribute, divide, divide_capped};
 

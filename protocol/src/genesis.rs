@@ -11,6 +11,10 @@ use std::collections::BTreeSet;
 
 /// Basis points in the whole.
 pub const WHOLE_BP: u32 = 10_000;
+/// Most units of power together: products of two powers and a third stay far below 2^128.
+const MAX_POWER: u128 = 1 << 60;
+/// Members of a committee that does not hold everybody: fewer could not agree with one of them away.
+const MIN_COMMITTEE: u32 = 4;
 
 /// How a fee is divided, in basis points that add up to [`WHOLE_BP`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -50,6 +54,119 @@ pub struct Params {
     pub share_cap_bp: u32,
     /// What it costs to register a DataNet, contribution, manifest or model; the least fee of an operation.
     pub object_fee: Drops,
+    /// The least fee of a receipt; at least one drop, or receipts could be made without end.
+    pub min_receipt_fee: Drops,
+    /// Epochs beyond [`Params::settle_timeout`] for which an agreed result waits for a proposer that has its body.
+    pub agreed_timeout: u64,
+    /// What validators put at stake and answer for.
+    pub stake: StakeParams,
+}
+
+/// What validators put at stake and answer for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StakeParams {
+    /// Drops of bond for one unit of power.
+    pub power_unit: Drops,
+    /// The least bond that counts; at least one unit.
+    pub min_bond: Drops,
+    /// Validators in a set: those with the greatest bonds.
+    pub max_validators: u32,
+    /// Epochs for which a bond that is withdrawn can still be slashed.
+    pub unbonding_epochs: u64,
+    /// Epochs after which a double signature is not punished any more.
+    pub evidence_age: u64,
+    /// What a double signature costs, in basis points of bond and withdrawn bond.
+    pub double_sign_slash_bp: u32,
+    /// Epochs over which presence is counted.
+    pub downtime_window: u64,
+    /// Part of the window's blocks that a validator must have signed, in basis points.
+    pub min_signed_bp: u32,
+    /// What being away for longer costs, in basis points of the bond.
+    pub downtime_slash_bp: u32,
+    /// Epochs that a validator is jailed for at least.
+    pub jail_epochs: u64,
+    /// Epochs over which failures to attribute are counted.
+    pub duty_window: u64,
+    /// Blocks of one window in which a validator may be found to have missed a commit or reveal.
+    pub max_missed_duties: u32,
+    /// Blocks of one window in which a validator may be found to have revealed a wrong root.
+    pub max_wrong_roots: u32,
+    /// Validators that attribute in one DataNet; 0 for all of them.
+    pub committee_size: u32,
+    /// Epochs within which every place of every committee is drawn anew once.
+    pub redraw_epochs: u64,
+}
+
+impl StakeParams {
+    /// A network for trying things: a credit is a unit of power, and everybody is in every committee.
+    pub const fn devnet() -> Self {
+        Self {
+            power_unit: Drops::CREDIT,
+            min_bond: Drops::CREDIT,
+            max_validators: 64,
+            unbonding_epochs: 100,
+            evidence_age: 50,
+            double_sign_slash_bp: 500,
+            downtime_window: 1_000,
+            min_signed_bp: 5_000,
+            downtime_slash_bp: 0,
+            jail_epochs: 30,
+            duty_window: 1_000,
+            max_missed_duties: 500,
+            max_wrong_roots: 5,
+            committee_size: 0,
+            redraw_epochs: 500,
+        }
+    }
+
+    /// The bond that makes a power.
+    pub fn bond_of(&self, power: u64) -> Drops {
+        Drops(self.power_unit.0.saturating_mul(u128::from(power)))
+    }
+
+    /// The power that a bond makes; none below the least bond.
+    pub fn power_of(&self, bond: Drops) -> u64 {
+        if bond < self.min_bond {
+            return 0;
+        }
+        // All money together makes less than 2^60, which the genesis was checked for.
+        u64::try_from(bond.0 / self.power_unit.0.max(1)).unwrap_or(1 << 60)
+    }
+
+    /// The blocks of a window that a validator may miss.
+    pub fn misses_allowed(&self) -> u64 {
+        let must = self.downtime_window.saturating_mul(u64::from(self.min_signed_bp)).div_ceil(u64::from(WHOLE_BP));
+        self.downtime_window.saturating_sub(must)
+    }
+
+    fn rules(&self) -> [(bool, &'static str, &'static str); 14] {
+        let validators = u32::try_from(MAX_VALIDATORS).unwrap_or(u32::MAX);
+        let committee = self.committee_size == 0 || (MIN_COMMITTEE..=validators).contains(&self.committee_size);
+        // A validator still votes in the epoch after the one that withdraws its bond.
+        let punishable = (1..=10_000_000).contains(&self.evidence_age)
+            && self.evidence_age.saturating_add(1) < self.unbonding_epochs
+            && self.unbonding_epochs <= 10_000_000;
+        [
+            ((1..=1 << 80).contains(&self.power_unit.0), "power_unit", "1 to 2^80 drops"),
+            ((self.power_unit.0..=1 << 90).contains(&self.min_bond.0), "min_bond", "one power_unit to 2^90 drops"),
+            ((1..=validators).contains(&self.max_validators), "max_validators", "1 to 256"),
+            ((4..=10_000_000).contains(&self.unbonding_epochs), "unbonding_epochs", "4 to 10,000,000 epochs"),
+            (punishable, "evidence_age", "at least 1 epoch and less than unbonding_epochs - 1"),
+            ((1..=5_000).contains(&self.double_sign_slash_bp), "double_sign_slash_bp", "1 to 5,000"),
+            ((10..=100_000).contains(&self.downtime_window), "downtime_window", "10 to 100,000 epochs"),
+            (self.min_signed_bp <= 9_500, "min_signed_bp", "at most 9,500"),
+            (self.downtime_slash_bp <= 1_000, "downtime_slash_bp", "at most 1,000"),
+            ((1..=1_000_000).contains(&self.jail_epochs), "jail_epochs", "1 to 1,000,000 epochs"),
+            ((1..=100_000).contains(&self.duty_window), "duty_window", "1 to 100,000 epochs"),
+            (
+                self.max_missed_duties >= 1 && self.max_wrong_roots >= 1,
+                "max_missed_duties",
+                "at least 1, as max_wrong_roots",
+            ),
+            (committee, "committee_size", "0, or 4 to 256"),
+            ((2..=1_000_000).contains(&self.redraw_epochs), "redraw_epochs", "2 to 1,000,000 epochs"),
+        ]
+    }
 }
 
 impl Params {
@@ -72,6 +189,9 @@ impl Params {
             },
             share_cap_bp: 8_000,
             object_fee: Drops(1_000_000),
+            min_receipt_fee: Drops(1),
+            agreed_timeout: 0,
+            stake: StakeParams::devnet(),
         }
     }
 }
@@ -83,7 +203,7 @@ pub struct GenesisValidator {
     pub key: Account,
     /// The account that is paid.
     pub payout: Account,
-    /// Its weight in agreement; at least 1.
+    /// Its weight in agreement; at least 1. Its bond is so many [`StakeParams::power_unit`], beside the balances.
     pub power: u64,
     /// What people call it.
     pub name: String,
@@ -130,8 +250,11 @@ pub enum GenesisError {
         bounds: &'static str,
     },
     /// More money than can be counted.
-    #[error("the balances add up to more than 2^100 drops")]
+    #[error("the balances and bonds add up to more than 2^100 drops, or to more than 2^60 units of power")]
     Supply,
+    /// A first validator whose bond would not count.
+    #[error("validator {0} has a power whose bond is below min_bond")]
+    Bond(Account),
 }
 
 impl Genesis {
@@ -161,7 +284,7 @@ impl Genesis {
         let mut power = 0_u64;
         for validator in &self.validators {
             power = power.saturating_add(validator.power);
-            if validator.power == 0 || power > 1 << 60 || validator.name.len() > MAX_NAME_BYTES {
+            if validator.power == 0 || u128::from(power) > MAX_POWER || validator.name.len() > MAX_NAME_BYTES {
                 return Err(GenesisError::Validator(validator.key));
             }
         }
@@ -169,14 +292,27 @@ impl Genesis {
         if names.len() != self.validators.len() {
             return Err(GenesisError::Order("validators' names"));
         }
-        let mut supply = 0_u128;
-        for (_, balance) in &self.accounts {
-            supply = supply.saturating_add(balance.0);
-            if supply > 1 << 100 {
-                return Err(GenesisError::Supply);
-            }
+        self.params.check()?;
+        let stake = &self.params.stake;
+        if self.validators.len() as u64 > u64::from(stake.max_validators) {
+            return Err(GenesisError::Param { name: "max_validators", bounds: "at least the first validators" });
         }
-        self.params.check()
+        if let Some(poor) = self.validators.iter().find(|validator| stake.power_of(stake.bond_of(validator.power)) == 0)
+        {
+            return Err(GenesisError::Bond(poor.key));
+        }
+        let supply = self.supply().0;
+        if supply > 1 << 100 || supply / stake.power_unit.0 > MAX_POWER {
+            return Err(GenesisError::Supply);
+        }
+        Ok(())
+    }
+
+    /// All money there is: the balances, and the bonds that make the first validators' powers.
+    pub fn supply(&self) -> Drops {
+        let balances = self.accounts.iter().map(|(_, balance)| balance.0);
+        let bonds = self.validators.iter().map(|validator| self.params.stake.bond_of(validator.power).0);
+        Drops(balances.chain(bonds).fold(0, u128::saturating_add))
     }
 }
 
@@ -202,8 +338,10 @@ impl Params {
             (whole == u64::from(WHOLE_BP), "split", "five parts that add up to 10,000 basis points"),
             ((1..=WHOLE_BP).contains(&self.share_cap_bp), "share_cap_bp", "1 to 10,000"),
             (self.object_fee.0 <= 1 << 64, "object_fee", "at most 2^64 drops"),
+            ((1..=1 << 64).contains(&self.min_receipt_fee.0), "min_receipt_fee", "1 to 2^64 drops"),
+            (self.agreed_timeout <= 10_000, "agreed_timeout", "at most 10,000 epochs"),
         ];
-        for (holds, name, bounds) in rules {
+        for (holds, name, bounds) in rules.into_iter().chain(self.stake.rules()) {
             if !holds {
                 return Err(GenesisError::Param { name, bounds });
             }

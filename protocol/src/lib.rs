@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod limits;
 pub mod node;
 pub mod objects;
+pub mod offence;
 pub mod proof;
 pub mod refusal;
 #[cfg(any(test, feature = "sim"))]

@@ -59,10 +59,16 @@ pub const MAX_BLOCK_ENVELOPES: usize = 10_000;
 pub const MAX_BLOCK_SETTLEMENTS: usize = 256;
 /// Validators in a set.
 pub const MAX_VALIDATORS: usize = 256;
+/// Accounts with a bond, in the set or not: all of them are looked at when one changes.
+pub const MAX_CANDIDATES: u64 = 4_096;
+/// Withdrawals of one validator's bond that wait at once: all of them are looked at when it is slashed.
+pub const MAX_UNBONDINGS: usize = 32;
 /// Envelopes that wait in a node's pool.
 pub const MAX_POOL_ENVELOPES: usize = 50_000;
 /// Commits and reveals of one validator that wait in a node's pool.
 pub const MAX_POOL_FREE: usize = 2_048;
+/// Reports of one validator's double signatures that wait in a node's pool: any one of them is enough.
+pub const MAX_POOL_EVIDENCE: usize = 4;
 /// Bytes of the envelopes that wait in a node's pool.
 pub const MAX_POOL_BYTES: usize = 256 * 1024 * 1024;
 /// Blocks in one answer to a range request.

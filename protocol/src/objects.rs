@@ -3,9 +3,15 @@
 //! An object is immutable and named by the hash of its payload. It travels in an [`Envelope`] with its author's
 //! signature; a receipt carries two, its payer's and its server's, so that neither can invent one alone.
 
+mod operation;
+
+pub use operation::{Action, Operation};
+
 use crate::crypto::{Kind, Purpose, Signature};
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
 use borsh::{BorshDeserialize, BorshSerialize};
+
+pub use crate::offence::{DoubleSign, Offence, SaidProposal, SaidVote};
 
 /// An amount of money in drops; 1 credit = 1,000,000,000 drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
@@ -234,48 +240,6 @@ pub struct Receipt {
     pub nonce: u64,
 }
 
-/// What an account commands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Pay somebody.
-    Transfer {
-        /// Who is paid.
-        to: Account,
-        /// How much.
-        amount: Drops,
-    },
-    /// A validator has and has indexed a manifest's content.
-    Attest {
-        /// Which.
-        manifest: ManifestId,
-    },
-    /// The owner of a curated DataNet admits a contribution.
-    Approve {
-        /// Which.
-        contribution: ContributionId,
-    },
-    /// The owner of a curated DataNet turns a contribution down.
-    Reject {
-        /// Which.
-        contribution: ContributionId,
-        /// Why, in a sentence for its contributor.
-        reason: String,
-    },
-}
-
-/// A command of an account, in the account's own order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// Who commands and pays the fee.
-    pub account: Account,
-    /// The number of operations of this account before this one.
-    pub nonce: u64,
-    /// What it costs, to the treasury; at least the network's parameter, but a validator's attestation is free.
-    pub fee: Drops,
-    /// What to do.
-    pub action: Action,
-}
-
 /// A validator's result for (epoch, DataNet), sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttributionCommit {
@@ -302,6 +266,15 @@ pub struct AttributionReveal {
     pub root: Hash32,
 }
 
+/// Proof of a double signature, with who hands it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Whoever saw it.
+    pub reporter: Account,
+    /// What was seen.
+    pub offence: Offence,
+}
+
 /// Any object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is the object of its name")]
@@ -314,6 +287,7 @@ pub enum Object {
     Operation(Operation),
     AttributionCommit(AttributionCommit),
     AttributionReveal(AttributionReveal),
+    Evidence(Box<Evidence>),
 }
 
 impl Object {
@@ -328,6 +302,7 @@ impl Object {
             Self::Operation(_) => Kind::Operation,
             Self::AttributionCommit(_) => Kind::AttributionCommit,
             Self::AttributionReveal(_) => Kind::AttributionReveal,
+            Self::Evidence(_) => Kind::Evidence,
         }
     }
 
@@ -341,6 +316,7 @@ impl Object {
             Self::Operation(object) => object.account,
             Self::AttributionCommit(object) => object.validator,
             Self::AttributionReveal(object) => object.validator,
+            Self::Evidence(object) => object.reporter,
             Self::Receipt(receipt) => {
                 return vec![(receipt.payer, Purpose::ReceiptPayer), (receipt.server, Purpose::ReceiptServer)];
             }

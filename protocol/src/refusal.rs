@@ -35,6 +35,8 @@ pub enum Refusal {
     Funds { account: Account, available: Drops, needed: Drops },
     #[error("the fee is {got} drops; this costs {expected}")]
     Fee { got: Drops, expected: Drops },
+    #[error("the fee is {got} drops; a receipt on this network costs at least {least}")]
+    MinimumFee { got: Drops, least: Drops },
     #[error("it could be sealed up to epoch {expiry}; it is epoch {epoch} now")]
     Expired { expiry: u64, epoch: u64 },
     #[error("its expiry lies {ahead} epochs ahead; the limit is {limit}")]
@@ -70,6 +72,7 @@ impl Refusal {
             Self::Nonce { .. } => "nonce",
             Self::Funds { .. } => "funds",
             Self::Fee { .. } => "fee",
+            Self::MinimumFee { .. } => "minimumfee",
             Self::Expired { .. } => "expired",
             Self::Expiry { .. } => "expiry",
             Self::State { .. } => "state",

@@ -81,9 +81,9 @@ fn datanet_shown(view: &View<'_>, id: DataNetId, record: DataNetRecord) -> Resul
 ))]
 pub(super) async fn datanet(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<DataNetDetail>, ApiError> {
     let id: DataNetId = parse(&id)?;
-    let set = ValidatorSet::of_genesis(&api.services.genesis);
     let work = move |view: &View<'_>| {
         let datanet = datanet_shown(view, id, view.datanet(&id)?)?;
+        let set = view.committee(&id)?;
         let mut versions = Vec::new();
         let mut ids = Vec::new();
         view.scan(&keys::versions(&id), MAX_LISTED, |_, manifest: ManifestId| {
@@ -235,8 +235,12 @@ fn contribution_shown(id: ContributionId, record: ContributionRecord, admission:
 ))]
 pub(super) async fn manifest(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<ManifestShown>, ApiError> {
     let id: ManifestId = parse(&id)?;
-    let set = ValidatorSet::of_genesis(&api.services.genesis);
-    read(&api.services, move |view| manifest_shown(view, id, &set)).await.map(Json)
+    let work = move |view: &View<'_>| {
+        let record: Option<ManifestRecord> = view.record(&keys::manifest(&id))?;
+        let set = record.map(|record| view.committee(&record.datanet)).transpose()?.unwrap_or_default();
+        manifest_shown(view, id, &set)
+    };
+    read(&api.services, work).await.map(Json)
 }
 
 fn manifest_shown(view: &View<'_>, id: ManifestId, set: &ValidatorSet) -> Result<ManifestShown, ApiError> {

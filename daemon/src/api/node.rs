@@ -15,8 +15,11 @@ use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use protocol::block::{Block, Certificate, ValidatorSet};
 use protocol::ids::Account;
-use protocol::ledger::{Event, Read as _};
+use protocol::ledger::records::{Absences, DutyRecord, ValidatorRecord, ValidatorState};
+use protocol::ledger::{Event, Read as _, keys};
+use protocol::limits::{MAX_CANDIDATES, MAX_UNBONDINGS};
 use protocol::node::Notice;
+use protocol::objects::Drops;
 use protocol::refusal::Refusal;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -98,7 +101,13 @@ pub(super) async fn metrics_text() -> Response {
 #[utoipa::path(get, path = "/v1/status", tag = "node", responses((status = 200, description = "Its status", body = Status)))]
 pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, ApiError> {
     let services = &api.services;
-    let (status, behind) = (services.driver.status(), services.driver.ask(|node| node.is_behind()).await?);
+    let key = services.validator;
+    let ask = move |node: &protocol::node::Node| {
+        let set = node.state().validators().unwrap_or_default();
+        (node.is_behind(), set.get(&key).is_some())
+    };
+    let status = services.driver.status();
+    let (behind, validator) = services.driver.ask(ask).await?;
     let genesis = &services.genesis;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -110,7 +119,7 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, ApiEr
         epoch_ms: genesis.params.epoch_ms,
         state_root: status.state_root.to_string(),
         peers: services.network.peers().len() as u64,
-        validator: ValidatorSet::of_genesis(genesis).get(&services.validator).is_some(),
+        validator,
         pool: status.pool_objects as u64,
         syncing: behind,
     }))
@@ -123,16 +132,56 @@ pub(super) async fn genesis(State(api): State<Api>) -> Result<Json<Value>, ApiEr
     Ok(Json(genesis_file::to_json(&api.services.genesis).map_err(unwritten)?))
 }
 
-/// The validators.
+/// Everybody who has something at stake, in the set of validators or not.
 #[utoipa::path(get, path = "/v1/validators", tag = "node", responses((status = 200, description = "All of them", body = Vec<ValidatorShown>)))]
-pub(super) async fn validators(State(api): State<Api>) -> Json<Vec<ValidatorShown>> {
-    let shown = |validator: &protocol::genesis::GenesisValidator| ValidatorShown {
-        name: validator.name.clone(),
-        key: validator.key.to_string(),
-        payout: validator.payout.to_string(),
-        power: validator.power,
-    };
-    Json(api.services.genesis.validators.iter().map(shown).collect())
+pub(super) async fn validators(State(api): State<Api>) -> Result<Json<Vec<ValidatorShown>>, ApiError> {
+    read(&api.services, validators_shown).await.map(Json)
+}
+
+fn validators_shown(view: &View<'_>) -> Result<Vec<ValidatorShown>, ApiError> {
+    let (stake, height) = (view.params()?.stake, view.0.height()?);
+    let set: ValidatorSet = view.record(keys::VALIDATORS)?.unwrap_or_default();
+    let absences: Absences = view.record(keys::ABSENCES)?.unwrap_or_default();
+    let mut records = Vec::new();
+    let bound = usize::try_from(MAX_CANDIDATES).unwrap_or(usize::MAX);
+    view.scan(&[keys::CANDIDATE], bound, |key, record: ValidatorRecord| {
+        records.push((Account(keys::last_id(key)), record));
+        Ok(())
+    })?;
+    let mut all = Vec::new();
+    for (key, record) in records {
+        let mut unbonding = 0_u128;
+        view.scan(&keys::unbonding_of(&key), MAX_UNBONDINGS, |_, amount: Drops| {
+            unbonding = unbonding.saturating_add(amount.0);
+            Ok(())
+        })?;
+        let failures: DutyRecord = view.record(&keys::duties(&key))?.unwrap_or_default();
+        let failures = Some(failures).filter(|it| it.window == height / stake.duty_window.max(1)).unwrap_or_default();
+        let (reason, jailed_until, evidence) = match record.state {
+            ValidatorState::Active => (None, None, None),
+            ValidatorState::Jailed { until, reason } => (Some(reason.as_str().to_owned()), Some(until), None),
+            ValidatorState::Tombstoned { evidence, .. } => (None, None, Some(evidence.to_string())),
+        };
+        all.push(ValidatorShown {
+            name: record.name,
+            key: key.to_string(),
+            payout: record.payout.to_string(),
+            power: set.get(&key).map_or(0, |member| member.power),
+            bond: record.bond.to_string(),
+            unbonding: unbonding.to_string(),
+            slashed: record.slashed.to_string(),
+            state: record.state.as_str().to_owned(),
+            reason,
+            jailed_until,
+            evidence,
+            missed_blocks: absences.get(&key).map_or(0, |record| record.missed),
+            missed_blocks_allowed: stake.misses_allowed(),
+            missed_commits: failures.missed_commits,
+            missed_reveals: failures.missed_reveals,
+            wrong_roots: failures.wrong_roots,
+        });
+    }
+    Ok(all)
 }
 
 /// Connected peers.
@@ -337,6 +386,26 @@ fn event_json(event: &Event) -> Value {
         Event::Refunded { receipt, reason } => {
             json!({ "event": "refunded", "receipt": text(receipt), "reason": reason.as_str() })
         }
+        Event::Bonded { validator, amount } => {
+            json!({ "event": "bonded", "validator": text(validator), "drops": text(amount) })
+        }
+        Event::Unbonding { validator, amount, until } => {
+            json!({ "event": "unbonding", "validator": text(validator), "drops": text(amount), "until": until })
+        }
+        Event::PaidBack { validator, amount } => {
+            json!({ "event": "paid_back", "validator": text(validator), "drops": text(amount) })
+        }
+        Event::Jailed { validator, until, reason } => {
+            json!({ "event": "jailed", "validator": text(validator), "until": until, "reason": reason.as_str() })
+        }
+        Event::Unjailed { validator } => json!({ "event": "unjailed", "validator": text(validator) }),
+        Event::Slashed { validator, amount, reason } => json!({
+            "event": "slashed", "validator": text(validator), "drops": text(amount), "reason": reason.as_str(),
+        }),
+        Event::Tombstoned { validator, evidence } => {
+            json!({ "event": "tombstoned", "validator": text(validator), "evidence": text(evidence) })
+        }
+        Event::ValidatorsElected { height } => json!({ "event": "validators_elected", "height": height }),
     }
 }
 

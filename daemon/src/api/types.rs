@@ -157,14 +157,38 @@ pub struct AccountShown {
 /// A validator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ValidatorShown {
-    /// Its name in the genesis.
+    /// What people call it.
     pub name: String,
     /// The key that votes.
     pub key: String,
     /// The account that is paid.
     pub payout: String,
-    /// Its weight.
+    /// Its weight in the next epoch; 0 when it is not in the set.
     pub power: u64,
+    /// Drops at stake.
+    pub bond: String,
+    /// Drops being withdrawn.
+    pub unbonding: String,
+    /// Drops it lost so far.
+    pub slashed: String,
+    /// `active`, `jailed` or `tombstoned`.
+    pub state: String,
+    /// Why it is jailed: `downtime`, `missed_duties` or `wrong_roots`.
+    pub reason: Option<String>,
+    /// The first epoch at which it may leave jail.
+    pub jailed_until: Option<u64>,
+    /// The evidence that it signed twice, for which it is tombstoned.
+    pub evidence: Option<String>,
+    /// Blocks of the last `downtime_window` that it did not sign.
+    pub missed_blocks: u64,
+    /// Blocks of the window that may be missed.
+    pub missed_blocks_allowed: u64,
+    /// Results that were settled without its commit, in this duty window.
+    pub missed_commits: u32,
+    /// Results that it committed to and did not reveal, in this duty window.
+    pub missed_reveals: u32,
+    /// Results of which it revealed another root than was agreed on, in this duty window.
+    pub wrong_roots: u32,
 }
 
 /// A connected peer.

@@ -4,12 +4,14 @@ use super::error::ApiError;
 use super::types::Page;
 use crate::node_process::Services;
 use borsh::BorshDeserialize;
+use protocol::block::ValidatorSet;
 use protocol::genesis::Params;
-use protocol::ids::{ContributionId, DataNetId, from_hex32, to_hex};
-use protocol::ledger::keys;
-use protocol::ledger::records::{ContributionRecord, DataNetRecord};
+use protocol::ids::{Account, ContributionId, DataNetId, from_hex32, to_hex};
+use protocol::ledger::records::{ContributionRecord, DataNetRecord, ValidatorRecord};
+use protocol::ledger::{committee, keys};
 use protocol::refusal::Refusal;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use storage::Snapshot;
 
 /// Rows that a list gives unless told otherwise.
@@ -63,6 +65,20 @@ impl View<'_> {
     /// A contribution.
     pub(super) fn contribution(&self, id: &ContributionId) -> Result<ContributionRecord, ApiError> {
         self.record(&keys::contribution(id))?.ok_or_else(|| ApiError::unknown("contribution", &id.to_string()))
+    }
+
+    /// Who attributes in a DataNet from the next epoch on, until somebody's turn comes.
+    pub(super) fn committee(&self, datanet: &DataNetId) -> Result<ValidatorSet, ApiError> {
+        let set: ValidatorSet = self.record(keys::VALIDATORS)?.unwrap_or_default();
+        let Some(beacons) = self.record(keys::BEACONS)? else { return Ok(set) };
+        let mut since = BTreeMap::new();
+        for member in set.members() {
+            let record: Option<ValidatorRecord> = self.record(&keys::candidate(&member.key))?;
+            since.insert(member.key, record.map_or(0, |record| record.since));
+        }
+        let bonded = |key: &Account| since.get(key).copied().unwrap_or_default();
+        let next = self.0.height()?.saturating_add(1);
+        Ok(committee::draw(&set, &self.params()?.stake, &beacons, datanet, next, bonded))
     }
 
     /// Calls `each` for the entries below `prefix`, at most `bound`. Says whether there are more.

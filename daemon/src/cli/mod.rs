@@ -11,6 +11,7 @@ pub mod keys;
 pub mod node;
 mod objects;
 pub mod show;
+mod validator;
 mod verify;
 
 use crate::client::Client;
@@ -90,6 +91,9 @@ enum Command {
     Verify(verify::Verify),
     /// Pay somebody
     Transfer(objects::Transfer),
+    /// Validate: bond, withdraw, leave jail, list
+    #[command(subcommand)]
+    Validator(validator::ValidatorCommand),
     /// Show the last epochs
     Epochs(show::EpochsCommand),
     /// Show the node's peers
@@ -124,6 +128,7 @@ impl Command {
             Self::Proof(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Transfer(command) => command.run(context),
+            Self::Validator(command) => command.run(context),
             Self::Epochs(command) => command.run(context),
             Self::Peers(command) => command.run(context),
             Self::Debug(command) => command.run(context),

@@ -62,7 +62,7 @@ pub(super) fn amount(text: &str) -> Result<Drops, String> {
     drops.map(Drops).ok_or_else(wrong)
 }
 
-fn remote(context: &Context) -> anyhow::Result<Remote> {
+pub(super) fn remote(context: &Context) -> anyhow::Result<Remote> {
     Ok(Remote::connect(context.client()?)?)
 }
 
@@ -588,9 +588,18 @@ impl Reject {
 }
 
 fn operate(context: &Context, name: &str, what: &'static str, action: Action) -> anyhow::Result<()> {
-    let key = key(context, name)?;
+    operate_with(context, &key(context, name)?, what, action)
+}
+
+/// Carries out an account's command and waits until it is in a block.
+pub(super) fn operate_with(
+    context: &Context,
+    key: &SecretKey,
+    what: &'static str,
+    action: Action,
+) -> anyhow::Result<()> {
     let remote = remote(context)?;
-    finish(context, &remote, what, remote.operate(&key, action)?)
+    finish(context, &remote, what, remote.operate(key, action)?)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub fn topic_of(envelope: &Envelope) -> Topic {
     match envelope.kind {
         Kind::DataNet | Kind::Contribution | Kind::DatasetManifest | Kind::ModelManifest => Topic::Manifest,
         Kind::Receipt => Topic::Receipt,
-        Kind::Operation => Topic::Operation,
+        Kind::Operation | Kind::Evidence => Topic::Operation,
         Kind::AttributionCommit | Kind::AttributionReveal => Topic::Attribution,
     }
 }

@@ -2,7 +2,8 @@
 
 use super::context::{Height, Proposal, Tributary, Value, Vote, block_of, value_of, vote_step, vote_type};
 use crate::block::Block;
-use crate::ids::{Account, BlockId};
+use crate::ids::{Account, BlockId, Hash32};
+use crate::offence::{Offence, SaidProposal, SaidVote};
 use crate::wire::{ConsensusMessage, PolkaCert, RoundCert, RoundCertKind, RoundSignature, SignedProposal, SignedVote};
 use borsh::{BorshDeserialize, BorshSerialize};
 use malachite::{Input, ProposedValue};
@@ -150,6 +151,37 @@ pub(super) fn proposal_out(proposal: &malachite_types::SignedProposal<Tributary>
         validator: proposal.message.proposer,
         signature: proposal.signature,
     }
+}
+
+/// Two votes that the core holds against their voter.
+pub(super) fn double_vote(
+    first: &malachite_types::SignedVote<Tributary>,
+    second: &malachite_types::SignedVote<Tributary>,
+    validators: Hash32,
+) -> Option<Offence> {
+    let (first, second) = (vote_out(first), vote_out(second));
+    let place = |vote: &SignedVote| (vote.validator, vote.height, vote.round);
+    let said = |vote: &SignedVote| SaidVote { block: vote.block, validators, signature: vote.signature };
+    let same = place(&first) == place(&second) && first.step == second.step;
+    same.then(|| Offence::of_votes(place(&first), first.step, [said(&first), said(&second)])).flatten()
+}
+
+/// Two proposals that the core holds against their proposer.
+pub(super) fn double_proposal(
+    first: &malachite_types::SignedProposal<Tributary>,
+    second: &malachite_types::SignedProposal<Tributary>,
+    validators: Hash32,
+) -> Option<Offence> {
+    let (first, second) = (proposal_out(first), proposal_out(second));
+    let place = |proposal: &SignedProposal| (proposal.validator, proposal.height, proposal.round);
+    let said = |proposal: &SignedProposal| SaidProposal {
+        block: proposal.block,
+        pol_round: proposal.pol_round,
+        validators,
+        signature: proposal.signature,
+    };
+    let same = place(&first) == place(&second);
+    same.then(|| Offence::of_proposals(place(&first), [said(&first), said(&second)])).flatten()
 }
 
 fn polka_in(polka: &PolkaCert) -> PolkaCertificate<Tributary> {

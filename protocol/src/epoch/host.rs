@@ -10,13 +10,16 @@
 //! - No target time is given to the core, which is its only use of a wall clock.
 
 use super::context::{Height, Members, Proposal, Tributary, Value, Vote};
-use super::convert::{CoreInput, WalEntry, input_of, polka_out, proposal_out, round_out, vote_out};
+use super::convert::{
+    CoreInput, WalEntry, double_proposal, double_vote, input_of, polka_out, proposal_out, round_out, vote_out,
+};
 use super::sign_record::{SignRecord, Slot};
 use super::signatures::{Said, Signatures};
 use crate::block::{Block, Certificate, ValidatorSet, VotePayload, VoteStep};
 use crate::crypto::{Purpose, SecretKey, Signature};
 use crate::genesis::canonical;
 use crate::ids::{Account, BlockId, Hash32};
+use crate::offence::Offence;
 use crate::wire::{ConsensusMessage, SignedProposal, SignedVote};
 use malachite::{
     ConsensusMsg, Effect, Error, Input, LivenessMsg, LocallyProposedValue, Params, ProposedValue, Resumable, Resume,
@@ -69,7 +72,7 @@ pub(crate) enum Out {
     /// A block is decided.
     Decided(Certificate),
     /// Somebody signed two messages in one place.
-    Equivocation(Account),
+    Equivocation(Offence),
 }
 
 /// Everything that the effect handler touches; apart from the core's state, which the core borrows meanwhile.
@@ -396,10 +399,15 @@ impl Io {
             Effect::Finalize(certificate, _, evidence, r) => {
                 let signatures: BTreeMap<Account, Signature> =
                     certificate.commit_signatures.iter().map(|vote| (vote.address, vote.signature)).collect();
-                let votes = evidence.votes.iter().map(|(account, _)| *account);
-                let proposals = evidence.proposals.iter().map(|(account, _)| *account);
-                let accused: BTreeSet<Account> = votes.chain(proposals).collect();
-                self.out.extend(accused.into_iter().map(Out::Equivocation));
+                let set = self.signatures.set_hash(certificate.height.0);
+                let votes = evidence.votes.iter().flat_map(|(_, pairs)| pairs);
+                let votes = votes.filter_map(|(first, second)| double_vote(first, second, set));
+                let proposals = evidence.proposals.iter().flat_map(|(_, pairs)| pairs);
+                let proposals = proposals.filter_map(|(first, second)| double_proposal(first, second, set));
+                // One offence of each is enough.
+                let accused: BTreeMap<Account, Offence> =
+                    votes.chain(proposals).map(|offence| (offence.validator, offence)).collect();
+                self.out.extend(accused.into_values().map(Out::Equivocation));
                 self.out.push(Out::Decided(Certificate {
                     height: certificate.height.0,
                     round: certificate.round.as_u32().unwrap_or(0),

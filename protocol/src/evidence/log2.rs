@@ -6,16 +6,26 @@
 /// there costs less than 2^-58, so the result lies below the true value by less than 2^-16 + 2^-58, and it never falls
 /// when `n` rises.
 pub fn log2_q16(n: u64) -> u32 {
-    const FRACTION_BITS: u32 = 16;
+    // At most 64 times 2^16.
+    u32::try_from(log2(n, 16)).unwrap_or(u32::MAX)
+}
+
+/// log2(`n`) in Q32.32, rounded down as far as 64-bit precision goes: the error of each squaring is doubled by every later
+/// one, so that the last bits may be low, by less than 2^-24 of the value in all; 0 for `n` = 0.
+pub fn log2_q32(n: u64) -> u64 {
+    log2(n, 32)
+}
+
+fn log2(n: u64, fraction_bits: u32) -> u64 {
     let Some(whole) = n.checked_ilog2() else { return 0 };
     // The mantissa in [1, 2), scaled by 2^63.
     let mut mantissa = u128::from(n << (63 - whole));
-    let mut result = whole;
-    for _ in 0..FRACTION_BITS {
+    let mut result = u64::from(whole);
+    for _ in 0..fraction_bits {
         mantissa = (mantissa * mantissa) >> 63;
         let two_or_more = mantissa >> 64 != 0;
         mantissa >>= u32::from(two_or_more);
-        result = result << 1 | u32::from(two_or_more);
+        result = result << 1 | u64::from(two_or_more);
     }
     result
 }
@@ -43,6 +53,18 @@ mod tests {
         }
         check(u64::MAX);
         assert_eq!(log2_q16(0), 0);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_types, reason = "the oracle of a test is a float")]
+    fn thirty_two_bits_go_on_where_sixteen_end() {
+        #[expect(clippy::cast_precision_loss, reason = "the oracle of a test")]
+        for n in [1, 2, 3, 10, 1 << 40, (1 << 40) + 1, u64::MAX / 3, u64::MAX - 1, u64::MAX] {
+            assert_eq!(log2_q32(n) >> 16, u64::from(log2_q16(n)), "{n}");
+            let (exact, got) = ((n as f64).log2(), log2_q32(n) as f64 / 4_294_967_296.0);
+            assert!((exact - got).abs() < 1e-9, "log2({n}): {got} for {exact}");
+        }
+        assert!(log2_q32(u64::MAX) < 64 << 32);
     }
 
     #[test]

@@ -2,25 +2,30 @@
 //!
 //! Rules, for the receipts that epoch e sealed and a DataNet d of their models' lineage:
 //!
-//! - **Work opens** at the end of block e, against d's versions that are active at e.
-//! - **Commit**: a validator commits once, in a block after e. Commits close at the end of the first block, at
-//!   e + `commit_window` or later, at whose end validators with a quorum of the power have committed.
+//! - **Work opens** at the end of block e, against d's versions that are active at e, for d's committee at e, which stays
+//!   the same for this work whatever becomes of its members.
+//! - **Commit**: a member commits once, in a block after e. Commits close at the end of the first block, at
+//!   e + `commit_window` or later, at whose end members with a quorum of the committee's power have committed.
 //! - **Reveal**: after that, a validator that committed reveals once, exactly what it committed to. Another's commitment
 //!   is of no use: a validator's key is in its own. A validator that came too late to commit may reveal once as well: it
 //!   counts towards agreement, so that a few who commit and then keep silent cannot prevent it, but it is paid nothing.
-//! - **Settle**: once a quorum has revealed one root, a block may carry the body with that root. It must list the
+//! - **Settle**: once a quorum has revealed one root, a block may carry the body with that root: the block after, or the
+//!   same if all who committed have revealed, so that whoever reveals a little later is paid as well. It must list the
 //!   work's receipts in order, each with evidence that its answer does not refute, of d alone, held by contributions
 //!   in d's manifests active at e.
-//! - **Refund**: at e + `settle_timeout` all work of e that is still open ends; every receipt of e that is not settled
+//! - **Refund**: at e + `settle_timeout` all work of e that is still open ends, and what is agreed on and only lacks its
+//!   body `agreed_timeout` later; every receipt of e that is not settled
 //!   then is paid back in full. No fee is ever stuck.
 
 use super::body::AttributionBody;
+use super::committee::current_committee;
 use super::content::{field, state};
 use super::event::Event;
 use super::keys;
 use super::records::*;
 use super::run::Run;
 use super::view::{Overlay, Read, decode};
+use crate::block::ValidatorSet;
 use crate::crypto::{attribution_commitment, attribution_root};
 use crate::evidence::{Answer, Evidence, EvidenceError, Span};
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ReceiptId};
@@ -40,6 +45,16 @@ pub enum BodyRefused {
     /// Nothing is open there.
     #[error("no attribution is open for epoch {epoch} in DataNet {datanet}")]
     NotOpen {
+        /// The epoch.
+        epoch: u64,
+        /// The DataNet.
+        datanet: DataNetId,
+    },
+    /// Some who committed may still reveal, and be paid.
+    #[error(
+        "the root for epoch {epoch} in DataNet {datanet} was agreed on only in this block, and not all have revealed"
+    )]
+    TooEarly {
         /// The epoch.
         epoch: u64,
         /// The DataNet.
@@ -87,22 +102,27 @@ pub enum BodyRefused {
 }
 
 impl Run<'_> {
-    fn member_power(&self, key: &Account) -> Result<u64, Refusal> {
-        let member = self.ctx.validators.get(key);
-        let stranger = Refusal::Forbidden { account: *key, reason: "only a validator says what is attributed" };
-        member.map(|member| member.power).ok_or(stranger)
-    }
-
-    fn open(&self, epoch: u64, datanet: &DataNetId) -> Result<WorkRecord, Refusal> {
-        let not_open =
-            || format!("epoch {epoch} of DataNet {datanet} is not open: settled, refunded, or not yet sealed");
-        self.view.work(epoch, datanet).ok_or_else(|| state("attribution", not_open()))
+    /// Work that is open, and on whose committee this validator is.
+    fn open(&self, epoch: u64, datanet: &DataNetId, key: &Account) -> Result<(WorkRecord, ValidatorSet), Refusal> {
+        let stranger = |reason| Refusal::Forbidden { account: *key, reason };
+        let Some((work, committee)) = self.view.work(epoch, datanet).zip(self.view.committee(epoch, datanet)) else {
+            // It may be a node that is ahead; but only of whoever may have a say.
+            if self.ctx.validators.get(key).is_none() {
+                return Err(stranger("only a validator says what is attributed"));
+            }
+            let reason =
+                format!("epoch {epoch} of DataNet {datanet} is not open: settled, refunded, or not yet sealed");
+            return Err(state("attribution", reason));
+        };
+        match committee.get(key) {
+            Some(_) => Ok((work, committee)),
+            None => Err(stranger("only the DataNet's committee of that epoch says what is attributed")),
+        }
     }
 
     pub(super) fn commit(&mut self, object: &AttributionCommit) -> Result<(), Refusal> {
         let AttributionCommit { validator, epoch, datanet, commitment } = *object;
-        self.member_power(&validator)?;
-        let work = self.open(epoch, &datanet)?;
+        let (work, _) = self.open(epoch, &datanet, &validator)?;
         if let Some(closed) = work.closed {
             return Err(state("attribution", format!("commits for epoch {epoch} closed in epoch {closed}")));
         }
@@ -116,8 +136,7 @@ impl Run<'_> {
 
     pub(super) fn reveal(&mut self, object: &AttributionReveal) -> Result<(), Refusal> {
         let AttributionReveal { validator, epoch, datanet, root } = *object;
-        self.member_power(&validator)?;
-        let mut work = self.open(epoch, &datanet)?;
+        let (mut work, committee) = self.open(epoch, &datanet, &validator)?;
         if work.closed.is_none() {
             return Err(state("attribution", format!("commits for epoch {epoch} are still open")));
         }
@@ -131,9 +150,10 @@ impl Run<'_> {
         }
         said.root = Some(root);
         self.view.put(keys::said(epoch, &datanet, &validator), &said);
-        let power = self.power_of(epoch, &datanet, |said| said.root == Some(root));
-        if work.root.is_none() && self.ctx.validators.is_quorum(power) {
+        let power = self.power_of(&committee, epoch, &datanet, |said| said.root == Some(root));
+        if work.root.is_none() && committee.is_quorum(power) {
             work.root = Some(root);
+            work.agreed = Some(self.ctx.height);
             self.view.put(keys::work(epoch, &datanet), &work);
             self.events.push(Event::RootAgreed { epoch, datanet, root });
         }
@@ -141,14 +161,20 @@ impl Run<'_> {
     }
 
     /// Validators with what they said, for one (epoch, DataNet).
-    fn said_of(&self, epoch: u64, datanet: &DataNetId) -> Vec<(Account, SaidRecord)> {
+    fn said_of(&self, epoch: u64, datanet: &DataNetId) -> BTreeMap<Account, SaidRecord> {
         let entries = self.view.scan(&keys::said_of(epoch, datanet)).into_iter();
         entries.map(|(key, value)| (Account(keys::last_id(key)), decode(key, value))).collect()
     }
 
-    fn power_of(&self, epoch: u64, datanet: &DataNetId, counts: impl Fn(&SaidRecord) -> bool) -> u64 {
+    fn power_of(
+        &self,
+        committee: &ValidatorSet,
+        epoch: u64,
+        datanet: &DataNetId,
+        counts: impl Fn(&SaidRecord) -> bool,
+    ) -> u64 {
         let said = self.said_of(epoch, datanet).into_iter().filter(|(_, said)| counts(said));
-        said.filter_map(|(key, _)| self.ctx.validators.get(&key)).map(|member| member.power).sum()
+        said.filter_map(|(key, _)| committee.get(&key)).map(|member| member.power).sum()
     }
 
     /// All open work of epochs before `end`, ascending.
@@ -162,7 +188,8 @@ impl Run<'_> {
         let Some(last) = self.ctx.height.checked_sub(self.ctx.params.commit_window) else { return };
         for (epoch, datanet) in self.open_before(last.saturating_add(1)) {
             let Some(mut work) = self.view.work(epoch, &datanet).filter(|work| work.closed.is_none()) else { continue };
-            if self.ctx.validators.is_quorum(self.power_of(epoch, &datanet, |_| true)) {
+            let Some(committee) = self.view.committee(epoch, &datanet) else { continue };
+            if committee.is_quorum(self.power_of(&committee, epoch, &datanet, |_| true)) {
                 work.closed = Some(self.ctx.height);
                 self.view.put(keys::work(epoch, &datanet), &work);
                 self.events.push(Event::CommitsClosed { epoch, datanet });
@@ -188,9 +215,11 @@ impl Run<'_> {
         for (datanet, receipts) in by_datanet {
             let manifests = self.manifests_at(epoch, &datanet);
             let version = u32::try_from(manifests.len()).unwrap_or(u32::MAX);
-            let record = WorkRecord { version, closed: None, root: None };
+            let record = WorkRecord { version, closed: None, root: None, agreed: None };
             self.view.put(keys::work(epoch, &datanet), &record);
             self.view.put(keys::work_receipts(epoch, &datanet), &receipts);
+            let committee = current_committee(&self.view, self.ctx, &datanet);
+            self.view.put(keys::committee(epoch, &datanet), &committee);
             self.events.push(Event::WorkOpened { epoch, datanet, receipts, manifests });
         }
     }
@@ -207,7 +236,12 @@ impl Run<'_> {
     /// At a block's start: ends all work that was not agreed on in time and pays its receipts back.
     pub(super) fn refund_overdue(&mut self) {
         let Some(last) = self.ctx.height.checked_sub(self.ctx.params.settle_timeout) else { return };
+        let last_agreed = last.checked_sub(self.ctx.params.agreed_timeout);
         for (epoch, datanet) in self.open_before(last.saturating_add(1)) {
+            let is_agreed = self.view.work(epoch, &datanet).is_some_and(|work| work.root.is_some());
+            if is_agreed && last_agreed.is_none_or(|last| epoch > last) {
+                continue;
+            }
             for receipt in self.view.work_receipts(epoch, &datanet) {
                 self.refund(receipt);
             }
@@ -239,6 +273,7 @@ impl Run<'_> {
     fn close_work(&mut self, epoch: u64, datanet: &DataNetId) {
         self.view.remove(keys::work(epoch, datanet));
         self.view.remove(keys::work_receipts(epoch, datanet));
+        self.view.remove(keys::committee(epoch, datanet));
         self.view.remove_all(&keys::said_of(epoch, datanet));
         if self.view.scan(&keys::work_of(epoch)).is_empty() {
             self.view.remove_all(&keys::agreed_of(epoch));
@@ -251,9 +286,12 @@ impl Run<'_> {
         let (epoch, datanet) = (body.epoch, body.datanet);
         let root = attribution_root(bytes);
         self.check_body(&body, root)?;
-        let counts = |said: &SaidRecord| said.root == Some(root) && said.commitment.is_some();
-        let revealed = self.said_of(epoch, &datanet).into_iter().filter(|(_, said)| counts(said));
-        let validators = revealed.map(|(key, _)| key).collect();
+        let said = self.said_of(epoch, &datanet);
+        let committee = self.view.committee(epoch, &datanet).unwrap_or_default();
+        let is_right = |said: &SaidRecord| said.root == Some(root) && said.commitment.is_some();
+        let right = said.iter().filter(|(_, said)| is_right(said)).filter_map(|(key, _)| committee.get(key));
+        let validators = right.map(|member| (member.payout, member.power)).collect();
+        self.note_failures(&committee, &said, root);
         self.view.put(keys::agreed(epoch, &datanet), &AgreedRecord { root, validators });
         for (receipt, evidence) in body.receipts {
             self.take_evidence(receipt, &datanet, evidence);
@@ -268,6 +306,10 @@ impl Run<'_> {
         let work = self.view.work(epoch, &datanet).ok_or(BodyRefused::NotOpen { epoch, datanet })?;
         if work.root != Some(root) {
             return Err(BodyRefused::NotAgreed { root });
+        }
+        let is_owed = |said: &SaidRecord| said.commitment.is_some() && said.root.is_none();
+        if work.agreed == Some(self.ctx.height) && self.said_of(epoch, &datanet).values().any(is_owed) {
+            return Err(BodyRefused::TooEarly { epoch, datanet });
         }
         let receipts = self.view.work_receipts(epoch, &datanet);
         if !receipts.iter().eq(body.receipts.iter().map(|(receipt, _)| receipt)) {

@@ -5,7 +5,7 @@ use super::records::*;
 use super::view::{Read, State, decode};
 use crate::ids::{Account, ReceiptId};
 use crate::objects::Drops;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where all money is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct Totals {
     pub escrow: Drops,
     /// The treasury's balance.
     pub treasury: Drops,
+    /// What validators have at stake.
+    pub bonded: Drops,
+    /// What validators are withdrawing.
+    pub unbonding: Drops,
     /// Fees of settled receipts, all divided.
     pub divided: Drops,
 }
@@ -52,6 +56,12 @@ pub enum Mismatch {
         recorded: Drops,
         /// What the queue says.
         counted: Drops,
+    },
+    /// What a validator withdraws is not queued to be paid, or the other way round.
+    #[error("{validator} withdraws bonds that are not queued, or the other way round")]
+    Unbonding {
+        /// Which.
+        validator: Account,
     },
     /// A receipt's payouts are not its fee.
     #[error("receipt {receipt} paid {fee} drops, but its payouts add up to {counted}")]
@@ -96,14 +106,18 @@ pub fn audit(state: &State) -> Result<Totals, Mismatch> {
         pending: sum(accounts.values().map(|account| account.pending))?,
         escrow: state.escrow(),
         treasury: state.treasury(),
+        bonded: sum(all::<ValidatorRecord>(state, keys::CANDIDATE).map(|(_, record)| record.bond))?,
+        unbonding: sum(all::<Drops>(state, keys::UNBONDING).map(|(_, amount)| amount))?,
         divided: check_receipts(state)?,
     };
-    let counted = sum([totals.available, totals.pending, totals.escrow, totals.treasury])?;
+    let places = [totals.available, totals.pending, totals.escrow, totals.treasury, totals.bonded, totals.unbonding];
+    let counted = sum(places)?;
     if counted != totals.supply {
         return Err(Mismatch::Supply { supply: totals.supply, counted });
     }
     check_pending(state, &accounts)?;
     check_dividends(state)?;
+    check_unbonding(state)?;
     Ok(totals)
 }
 
@@ -144,6 +158,25 @@ fn check_pending(state: &State, accounts: &BTreeMap<Account, AccountRecord>) -> 
         }
     }
     Ok(())
+}
+
+/// Both orders of the queue name the same heights and validators, each with a record to be paid by.
+fn check_unbonding(state: &State) -> Result<(), Mismatch> {
+    let by_validator: BTreeSet<(Account, u64)> = (state.scan(&[keys::UNBONDING]).into_keys())
+        .map(|key| {
+            let validator = key.get(1..33).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+            (Account(validator), keys::last_number(key))
+        })
+        .collect();
+    let by_height: BTreeSet<(Account, u64)> = (state.scan(&[keys::UNBONDING_DUE]).into_keys())
+        .map(|key| (Account(keys::last_id(key)), keys::first_number(key)))
+        .collect();
+    let odd = by_validator.symmetric_difference(&by_height).next();
+    let ownerless = by_height.iter().find(|(validator, _)| state.candidate(validator).is_none());
+    match odd.or(ownerless) {
+        Some((validator, _)) => Err(Mismatch::Unbonding { validator: *validator }),
+        None => Ok(()),
+    }
 }
 
 fn check_dividends(state: &State) -> Result<(), Mismatch> {

@@ -113,7 +113,7 @@ pub fn execute_block(state: &State, block: &Block, verified: &[Verified]) -> Res
         }
         last = Some(place);
     }
-    let (changes, events) = run.finish();
+    let (changes, events) = run.finish(block);
     Ok(Executed { changes, events })
 }
 

@@ -8,10 +8,11 @@
 //!   it a place in one order over all DataNets: of two holders of a passage the earlier one is paid.
 //! - A manifest makes admitted contributions the DataNet's next version. Its owner may propose another in its place until
 //!   it is active; the later one counts, so that content nobody can fetch holds up nothing for ever.
-//! - A manifest is active, from the next epoch on, once validators with more than two thirds of the power attest that
-//!   they hold and have indexed it. Attestations that come later are recorded and change nothing: an honest validator
+//! - A manifest is active, from the next epoch on, once more than two thirds of its DataNet's committee, by power, attest
+//!   that they hold and have indexed it; the committee is that of the moment. Attestations that come later are recorded and change nothing: an honest validator
 //!   that is late neither loses its place in its own order of operations nor anything else.
 
+use super::committee::current_committee;
 use super::event::Event;
 use super::keys;
 use super::records::*;
@@ -315,13 +316,35 @@ impl Run<'_> {
         if !status.attested.insert(*account) {
             return Err(state("the manifest", "this validator has attested it already"));
         }
-        let power = status.attested.iter().filter_map(|key| self.ctx.validators.get(key)).map(|member| member.power);
-        if status.state == ManifestState::Proposed && self.ctx.validators.is_quorum(power.sum()) {
+        self.view.put(keys::manifest_status(&id), &status);
+        self.activate_if_attested(id);
+        Ok(())
+    }
+
+    /// At a block's end: counts attestations of some proposed manifests again, of all of them in turn. Committees change,
+    /// and with that who counts.
+    pub(super) fn recount_attestations(&mut self) {
+        let first = u8::try_from(self.ctx.height % 256).unwrap_or_default();
+        let proposed: Vec<ManifestId> =
+            self.view.scan(&keys::proposed_in(first)).into_keys().map(|key| ManifestId(keys::last_id(key))).collect();
+        for id in proposed {
+            self.activate_if_attested(id);
+        }
+    }
+
+    /// Activates a proposed manifest once more than two thirds of its DataNet's committee have attested it.
+    fn activate_if_attested(&mut self, id: ManifestId) {
+        let Some(mut status) = self.view.manifest_status(&id).filter(|it| it.state == ManifestState::Proposed) else {
+            return;
+        };
+        let Some(manifest) = self.view.manifest(&id) else { return };
+        let committee = current_committee(&self.view, self.ctx, &manifest.datanet);
+        let power = status.attested.iter().filter_map(|key| committee.get(key)).map(|member| member.power);
+        if committee.is_quorum(power.sum()) {
             status.state = ManifestState::Active { from: self.ctx.height + 1 };
+            self.view.put(keys::manifest_status(&id), &status);
             self.activate(id);
         }
-        self.view.put(keys::manifest_status(&id), &status);
-        Ok(())
     }
 
     /// A manifest becomes its DataNet's last version, and its contributors share in base dividends.

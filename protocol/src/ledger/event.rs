@@ -1,7 +1,7 @@
 //! What a block did, for the node, the API and whoever listens.
 
-use super::records::RefundReason;
-use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ReceiptId};
+use super::records::{JailReason, RefundReason, SlashReason};
+use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
 use crate::objects::Drops;
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -125,5 +125,63 @@ pub enum Event {
         receipt: ReceiptId,
         /// Why.
         reason: RefundReason,
+    },
+    /// An account put more at stake.
+    Bonded {
+        /// Whose key.
+        validator: Account,
+        /// How much more.
+        amount: Drops,
+    },
+    /// A validator withdraws some of its bond.
+    Unbonding {
+        /// Whose.
+        validator: Account,
+        /// How much.
+        amount: Drops,
+        /// When it is paid.
+        until: u64,
+    },
+    /// A withdrawal was paid.
+    PaidBack {
+        /// Whose.
+        validator: Account,
+        /// How much.
+        amount: Drops,
+    },
+    /// A validator may not validate for a while.
+    Jailed {
+        /// Which.
+        validator: Account,
+        /// The first height at which it may say that it is ready.
+        until: u64,
+        /// Why.
+        reason: JailReason,
+    },
+    /// A jailed validator is ready again.
+    Unjailed {
+        /// Which.
+        validator: Account,
+    },
+    /// A validator lost some of what it has at stake, to the treasury.
+    Slashed {
+        /// Which.
+        validator: Account,
+        /// How much.
+        amount: Drops,
+        /// Why.
+        reason: SlashReason,
+    },
+    /// A validator signed twice and will never validate again.
+    Tombstoned {
+        /// Which.
+        validator: Account,
+        /// The proof.
+        evidence: ObjectId,
+    },
+    /// Another set of validators was elected.
+    ValidatorsElected {
+        /// The first height that it decides.
+        height: u64,
     },
 }

@@ -16,12 +16,18 @@ pub const SUPPLY: &[u8] = &[0x04];
 pub const TREASURY: &[u8] = &[0x05];
 /// The fees of all sealed receipts that are neither settled nor refunded.
 pub const ESCROW: &[u8] = &[0x06];
-/// The validator set of the height after the next.
-pub const NEXT_VALIDATORS: &[u8] = &[0x08];
-/// The validator set that decided the last height.
-pub const LAST_VALIDATORS: &[u8] = &[0x09];
 /// How many contributions were admitted so far: the next one's place in the order of admission.
 pub const NEXT_ORDER: &[u8] = &[0x07];
+/// The validator set of the height after the next.
+pub const NEXT_VALIDATORS: &[u8] = &[0x08];
+/// The validator set of the last block: who could have signed for it.
+pub const LAST_VALIDATORS: &[u8] = &[0x09];
+/// How many accounts have a bond.
+pub const CANDIDATES: &[u8] = &[0x0a];
+/// What committees are drawn from.
+pub const BEACONS: &[u8] = &[0x0b];
+/// How many blocks each validator missed of late.
+pub const ABSENCES: &[u8] = &[0x0c];
 
 /// Accounts.
 pub const ACCOUNTS: u8 = 0x10;
@@ -63,6 +69,20 @@ pub const WORK_RECEIPTS: u8 = 0x51;
 pub const SAID: u8 = 0x52;
 /// Who agreed, by epoch and DataNet, until the whole epoch is settled.
 pub const AGREED: u8 = 0x53;
+/// Who attributes, by epoch and DataNet, while it is open.
+pub const COMMITTEES: u8 = 0x54;
+/// Accounts with a bond.
+pub const CANDIDATE: u8 = 0x60;
+/// Their names, by hash.
+pub const CANDIDATE_NAMES: u8 = 0x61;
+/// Bonds being withdrawn, by validator and height.
+pub const UNBONDING: u8 = 0x62;
+/// The same, by height and validator.
+pub const UNBONDING_DUE: u8 = 0x63;
+/// Who did not sign for a block, by its height.
+pub const ABSENT: u8 = 0x64;
+/// What a validator failed to do for attribution.
+pub const DUTIES: u8 = 0x65;
 
 fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![prefix];
@@ -137,6 +157,11 @@ pub fn version(datanet: &DataNetId, version: u32) -> Vec<u8> {
 /// All of a DataNet's active manifests.
 pub fn versions(datanet: &DataNetId) -> Vec<u8> {
     key(VERSIONS, &[&datanet.0])
+}
+
+/// Manifests that wait for attestations and whose id begins with a byte.
+pub fn proposed_in(first: u8) -> Vec<u8> {
+    key(PROPOSED, &[&[first]])
 }
 
 /// A manifest that waits for attestations.
@@ -219,6 +244,51 @@ pub fn agreed_of(epoch: u64) -> Vec<u8> {
     key(AGREED, &[&epoch.to_be_bytes()])
 }
 
+/// The committee of open attribution.
+pub fn committee(epoch: u64, datanet: &DataNetId) -> Vec<u8> {
+    key(COMMITTEES, &[&epoch.to_be_bytes(), &datanet.0])
+}
+
+/// An account with a bond.
+pub fn candidate(validator: &Account) -> Vec<u8> {
+    key(CANDIDATE, &[&validator.0])
+}
+
+/// The account that validates under a name, given the name's hash.
+pub fn candidate_name(hash: &Hash32) -> Vec<u8> {
+    key(CANDIDATE_NAMES, &[&hash.0])
+}
+
+/// What a validator gets back at a height.
+pub fn unbonding(validator: &Account, height: u64) -> Vec<u8> {
+    key(UNBONDING, &[&validator.0, &height.to_be_bytes()])
+}
+
+/// All that a validator gets back.
+pub fn unbonding_of(validator: &Account) -> Vec<u8> {
+    key(UNBONDING, &[&validator.0])
+}
+
+/// That a validator gets something back at a height.
+pub fn unbonding_due(height: u64, validator: &Account) -> Vec<u8> {
+    key(UNBONDING_DUE, &[&height.to_be_bytes(), &validator.0])
+}
+
+/// Whoever gets something back at a height, or from it on in a range.
+pub fn unbonding_due_at(height: u64) -> Vec<u8> {
+    key(UNBONDING_DUE, &[&height.to_be_bytes()])
+}
+
+/// Who did not sign for the block of a height.
+pub fn absent(height: u64) -> Vec<u8> {
+    key(ABSENT, &[&height.to_be_bytes()])
+}
+
+/// What a validator failed to do for attribution.
+pub fn duties(validator: &Account) -> Vec<u8> {
+    key(DUTIES, &[&validator.0])
+}
+
 /// The 32 bytes at the end of a key: the id or account that it is about.
 pub fn last_id(key: &[u8]) -> [u8; 32] {
     key.last_chunk().copied().unwrap_or_default()
@@ -227,4 +297,9 @@ pub fn last_id(key: &[u8]) -> [u8; 32] {
 /// The number after the prefix byte.
 pub fn first_number(key: &[u8]) -> u64 {
     key.get(1..9).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes).unwrap_or_default()
+}
+
+/// The number at the end of a key.
+pub fn last_number(key: &[u8]) -> u64 {
+    key.last_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
 }

@@ -2,9 +2,9 @@
 //!
 //! Rules:
 //!
-//! - An operation pays its fee to the treasury, whatever it does; a validator's attestation is free. Operations of one
+//! - An operation pays its fee to the treasury, whatever it does; attesting and leaving jail are free. Operations of one
 //!   account follow each other by nonce without gaps, so none is ever carried out twice.
-//! - A receipt pays its model's price, exactly, into escrow. Its id is never accepted again, so it needs no order.
+//! - A receipt pays its model's price, exactly and at least `min_receipt_fee`, into escrow. Its id is never accepted again, so it needs no order.
 //! - A model names active manifests, of each DataNet at most one, so that every receipt can be attributed.
 
 use super::body::{evidence_bound, evidence_budget};
@@ -33,12 +33,11 @@ impl Run<'_> {
         if object.nonce < expected || object.nonce > expected.saturating_add(NONCE_WINDOW) {
             return Err(nonce);
         }
-        let is_free = matches!(object.action, Action::Attest { .. });
-        if !is_free && object.fee < self.ctx.params.object_fee {
+        if !object.action.is_free() && object.fee < self.ctx.params.object_fee {
             return Err(Refusal::Fee { got: object.fee, expected: self.ctx.params.object_fee });
         }
-        let paid_on = if let Action::Transfer { amount, .. } = object.action { amount } else { Drops::ZERO };
-        self.debit(&object.account, object.fee.checked_add(paid_on).unwrap_or(Drops(u128::MAX)))?;
+        let spent = object.fee.checked_add(object.action.spends());
+        self.debit(&object.account, spent.unwrap_or(Drops(u128::MAX)))?;
         self.fund_treasury(object.fee);
         match &object.action {
             Action::Transfer { to, amount } => {
@@ -48,6 +47,9 @@ impl Run<'_> {
             Action::Attest { manifest } => self.attest(&object.account, *manifest)?,
             Action::Approve { contribution } => self.approve(&object.account, *contribution)?,
             Action::Reject { contribution, reason } => self.reject(&object.account, *contribution, reason)?,
+            Action::Bond { amount, payout, name } => self.bond(&object.account, *amount, *payout, name)?,
+            Action::Unbond { amount } => self.unbond(&object.account, *amount)?,
+            Action::Unjail => self.unjail(&object.account)?,
         }
         // Last, so that all else is known to hold of an operation that only has to wait for those before it.
         if object.nonce != expected {
@@ -120,6 +122,10 @@ impl Run<'_> {
             .ok_or_else(|| field("tokens", "the price of so many tokens cannot be counted"))?;
         if object.fee != expected {
             return Err(Refusal::Fee { got: object.fee, expected });
+        }
+        let least = self.ctx.params.min_receipt_fee;
+        if object.fee < least {
+            return Err(Refusal::MinimumFee { got: object.fee, least });
         }
         self.check_expiry(object.expiry)?;
         let datanets: Vec<DataNetId> = model.lineage.iter().map(|source| source.datanet).collect();

@@ -2,6 +2,14 @@
 //!
 //! What an object says for ever and what becomes of it are apart, so that a change of state never rewrites long lists.
 
+mod settlement;
+mod validators;
+
+pub use settlement::{DividendRecord, Line, PaidPassage, Role, Settlement};
+pub use validators::{
+    AbsenceRecord, Absences, BeaconRecord, DutyRecord, JailReason, SlashReason, ValidatorRecord, ValidatorState,
+};
+
 use super::keys;
 use crate::block::ValidatorSet;
 use crate::evidence::Evidence;
@@ -264,97 +272,6 @@ impl RefundReason {
     }
 }
 
-/// How a receipt's fee was divided, and why.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Settlement {
-    /// When.
-    pub height: u64,
-    /// [`crate::crypto::document_hash`] of the merged evidence's canonical bytes.
-    pub evidence: Hash32,
-    /// Words of the answer in paid spans.
-    pub covered_words: u32,
-    /// Words of the answer.
-    pub total_words: u32,
-    /// The spans that are paid, ascending.
-    pub spans: Vec<PaidPassage>,
-    /// Who gets what. The amounts add up to the fee.
-    pub lines: Vec<Line>,
-}
-
-/// A passage of the answer that is paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct PaidPassage {
-    /// Its first byte in the answer.
-    pub start: u32,
-    /// The byte after its last.
-    pub end: u32,
-    /// Whose it is.
-    pub contribution: ContributionId,
-    /// The document's index in the contribution.
-    pub document: u32,
-    /// Where it starts there.
-    pub offset: u64,
-    /// Its weight: bits times 2^16.
-    pub bits_q16: u64,
-}
-
-/// One payout of a receipt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Line {
-    /// What for.
-    pub role: Role,
-    /// Who is paid; none for the treasury, and for a base dividend, whose division is in a [`DividendRecord`].
-    pub account: Option<Account>,
-    /// The DataNet of a data or base line.
-    pub datanet: Option<DataNetId>,
-    /// The contribution of a data line.
-    pub contribution: Option<ContributionId>,
-    /// The model of a model line.
-    pub model: Option<ModelId>,
-    /// How much; never 0.
-    pub amount: Drops,
-}
-
-/// What a payout is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
-pub enum Role {
-    /// Words that stand in a contribution.
-    Data,
-    /// Words that stand in none: to the lineage's DataNets.
-    Base,
-    /// Building the model, or one it was made from.
-    Model,
-    /// Running the model.
-    Serving,
-    /// Attributing.
-    Validators,
-    /// The network.
-    Treasury,
-}
-
-impl Role {
-    /// One word for logs, metrics and the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Base => "base",
-            Self::Model => "model",
-            Self::Serving => "serving",
-            Self::Validators => "validators",
-            Self::Treasury => "treasury",
-        }
-    }
-}
-
-/// How one block's base dividend of a DataNet was divided among its contributors.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct DividendRecord {
-    /// All of it.
-    pub amount: Drops,
-    /// The parts, by account; they add up to the amount.
-    pub parts: Vec<(Account, Drops)>,
-}
-
 /// Open attribution of an epoch's receipts in a DataNet.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct WorkRecord {
@@ -364,6 +281,8 @@ pub struct WorkRecord {
     pub closed: Option<u64>,
     /// The root that a quorum revealed.
     pub root: Option<Hash32>,
+    /// The height at which it had a quorum.
+    pub agreed: Option<u64>,
 }
 
 /// What a validator said of an (epoch, DataNet).
@@ -385,8 +304,8 @@ impl SaidRecord {
 pub struct AgreedRecord {
     /// The root.
     pub root: Hash32,
-    /// Who revealed it.
-    pub validators: Vec<Account>,
+    /// The accounts paid for those who committed to it and revealed it, with their powers in the committee.
+    pub validators: Vec<(Account, u64)>,
 }
 
 /// Does an entry hold what its key promises?
@@ -400,6 +319,16 @@ pub(super) fn is_sound(key: &[u8], value: &[u8]) -> bool {
         (_, keys::SUPPLY | keys::TREASURY | keys::ESCROW) => is::<Drops>(value),
         (_, keys::PARAMS) => is::<Params>(value),
         (_, keys::VALIDATORS | keys::NEXT_VALIDATORS | keys::LAST_VALIDATORS) => is::<ValidatorSet>(value),
+        (_, keys::CANDIDATES) => is::<u64>(value),
+        (_, keys::BEACONS) => is::<BeaconRecord>(value),
+        (_, keys::ABSENCES) => is::<Absences>(value),
+        (keys::CANDIDATE, _) => is::<ValidatorRecord>(value),
+        (keys::CANDIDATE_NAMES, _) => is::<Account>(value),
+        (keys::UNBONDING, _) => is::<Drops>(value),
+        (keys::UNBONDING_DUE, _) => is::<()>(value),
+        (keys::ABSENT, _) => is::<Vec<Account>>(value),
+        (keys::DUTIES, _) => is::<DutyRecord>(value),
+        (keys::COMMITTEES, _) => is::<ValidatorSet>(value),
         (keys::ACCOUNTS, _) => is::<AccountRecord>(value),
         (keys::VESTING, _) => is::<Drops>(value),
         (keys::DATANETS, _) => is::<DataNetRecord>(value),

@@ -2,8 +2,9 @@
 
 use super::event::Event;
 use super::keys;
+use super::records::DutyRecord;
 use super::view::{Overlay, Read, State};
-use crate::block::ValidatorSet;
+use crate::block::{Block, ValidatorSet};
 use crate::envelope::Verified;
 use crate::genesis::Params;
 use crate::ids::{Account, DataNetId, ReceiptId};
@@ -47,13 +48,16 @@ pub(super) struct Run<'a> {
     pub(super) payouts: BTreeMap<Account, u128>,
     /// Base dividends of this block, divided at its end.
     pub(super) dividends: BTreeMap<DataNetId, u128>,
+    /// What validators are found to have failed to do in this block, booked at its end.
+    pub(super) failures: BTreeMap<Account, DutyRecord>,
 }
 
 impl<'a> Run<'a> {
-    /// Begins a block: what is due becomes available, what was not agreed on in time is refunded.
+    /// Begins a block: what is due becomes available, what was withdrawn long enough ago is paid, what was not agreed on in time is refunded.
     pub(super) fn begin(state: &'a State, ctx: &'a Context) -> Self {
         let mut run = Self::scratch(state, ctx);
         run.vest();
+        run.pay_unbonded();
         run.refund_overdue();
         run
     }
@@ -68,6 +72,7 @@ impl<'a> Run<'a> {
             evidence_bytes: 0,
             payouts: BTreeMap::new(),
             dividends: BTreeMap::new(),
+            failures: BTreeMap::new(),
         }
     }
 
@@ -94,26 +99,24 @@ impl<'a> Run<'a> {
             Object::Operation(object) => self.operation(object),
             Object::AttributionCommit(object) => self.commit(object),
             Object::AttributionReveal(object) => self.reveal(object),
+            Object::Evidence(object) => self.evidence(id, object),
         }
     }
 
-    /// Ends a block: commits close, new attribution opens, dividends are divided, payouts are booked.
-    pub(super) fn finish(mut self) -> (super::Changes, Vec<Event>) {
+    /// Ends a block: commits close, new attribution opens, dividends are divided, payouts are booked, absences and
+    /// failures are counted, and the validators of the height after the next are elected.
+    pub(super) fn finish(mut self, block: &Block) -> (super::Changes, Vec<Event>) {
+        self.recount_attestations();
         self.close_commits();
         self.open_work();
         self.divide_dividends();
         self.book_payouts();
-        self.move_sets();
+        self.book_failures();
+        self.note_absences(block);
+        self.elect_validators();
+        self.keep_beacon(block);
         self.view.put(keys::HEIGHT.to_vec(), &self.ctx.height);
         (self.view.into_changes(), self.events)
-    }
-
-    /// The sets move on by one height.
-    fn move_sets(&mut self) {
-        self.view.put(keys::LAST_VALIDATORS.to_vec(), &self.ctx.validators);
-        if let Some(next) = self.view.next_validators() {
-            self.view.put(keys::VALIDATORS.to_vec(), &next);
-        }
     }
 
     /// Could what was refused be accepted in a later block, without anything new from its author?

@@ -201,10 +201,9 @@ impl Run<'_> {
         let mut powers: BTreeMap<Account, u64> = BTreeMap::new();
         for (datanet, _) in lineage {
             let agreed = self.view.record::<AgreedRecord>(&keys::agreed(epoch, datanet));
-            for key in agreed.map(|agreed| agreed.validators).unwrap_or_default() {
-                let Some(member) = self.ctx.validators.get(&key) else { continue };
-                let power = powers.entry(member.payout).or_default();
-                *power = power.saturating_add(member.power);
+            for (payout, power) in agreed.map(|agreed| agreed.validators).unwrap_or_default() {
+                let together = powers.entry(payout).or_default();
+                *together = together.saturating_add(power);
             }
         }
         powers.into_iter().collect()

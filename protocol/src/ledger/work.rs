@@ -1,8 +1,11 @@
 //! What a node has to do: attribution that is open, manifests to attest.
 
+use super::committee::current_committee;
 use super::keys;
 use super::records::*;
+use super::run::Context;
 use super::view::{Read, State, decode};
+use crate::block::ValidatorSet;
 use crate::ids::{Account, DataNetId, Hash32, ManifestId, ReceiptId};
 
 /// Open attribution of an epoch's receipts in a DataNet.
@@ -16,6 +19,8 @@ pub struct Work {
     pub receipts: Vec<ReceiptId>,
     /// The DataNet's versions that count, oldest first.
     pub manifests: Vec<ManifestId>,
+    /// Who attributes, and with which power.
+    pub committee: ValidatorSet,
     /// How far it is.
     pub phase: Phase,
 }
@@ -47,15 +52,21 @@ pub fn open_work(state: &State) -> Vec<Work> {
             datanet,
             receipts: state.work_receipts(epoch, &datanet),
             manifests: state.active_manifests(&datanet).into_iter().take(version).collect(),
+            committee: state.committee(epoch, &datanet).unwrap_or_default(),
             phase,
         }
     };
     state.scan(&[keys::WORK]).into_iter().map(work).collect()
 }
 
-/// The manifests that wait for attestations, and among them for this validator's.
+/// The manifests that wait for this validator's attestation, as a member of their DataNets' committees.
 pub fn unattested(state: &State, validator: &Account) -> Vec<ManifestId> {
+    let Some(ctx) = Context::next(state) else { return Vec::new() };
     let proposed = state.scan(&[keys::PROPOSED]).into_keys().map(|key| ManifestId(keys::last_id(key)));
     let waits = |id: &ManifestId| state.manifest_status(id).is_some_and(|status| !status.attested.contains(validator));
-    proposed.filter(waits).collect()
+    let is_member = |id: &ManifestId| {
+        let datanet = state.manifest(id).map(|manifest| manifest.datanet);
+        datanet.is_some_and(|datanet| current_committee(state, &ctx, &datanet).get(validator).is_some())
+    };
+    proposed.filter(|id| waits(id) && is_member(id)).collect()
 }

@@ -10,6 +10,7 @@ use crate::genesis::canonical;
 use crate::ids::{BlockId, Hash32};
 use crate::ledger::{self, Executed, Limits, Read as _};
 use crate::limits::MAX_CLOCK_DRIFT_MS;
+use crate::objects::{Evidence, Object};
 use crate::wire::{ConsensusMessage, SignedVote};
 
 /// Milliseconds that late precommits have when a whole block waits already: a way around the world.
@@ -308,7 +309,10 @@ impl Node {
                     self.effect(Effect::OfferBlock(Box::new(block)));
                 }
             }
-            Out::Equivocation(validator) => self.effect(Effect::Tell(Notice::Equivocation { validator })),
+            Out::Equivocation(offence) => {
+                self.effect(Effect::Tell(Notice::Equivocation { validator: offence.validator }));
+                self.send_own(Object::Evidence(Box::new(Evidence { reporter: self.address, offence })));
+            }
             Out::Decided(certificate) => self.on_decided(now_ms, certificate),
         }
     }

@@ -14,6 +14,9 @@ use crate::ledger::{self, AttributionBody, Phase, Read as _, Work as OpenWork, k
 use crate::objects::{Action, AttributionCommit, AttributionReveal, Drops, Object, Operation};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Epochs between two looks at the committees that this node is on.
+const DRAW_EPOCHS: u64 = 8;
+
 /// An epoch's receipts against one DataNet.
 type Work = (u64, DataNetId);
 
@@ -31,6 +34,8 @@ pub(super) struct Duties {
     /// Work committed to and work revealed, by objects that were sent and may still wait.
     committed: BTreeSet<Work>,
     revealed: BTreeSet<Work>,
+    /// The height at which to look again for content that this node should have.
+    next_draw: u64,
 }
 
 impl Duties {
@@ -68,18 +73,36 @@ impl Node {
         self.attribute();
     }
 
-    /// Every manifest that is proposed or active is fetched and indexed, by validators and observers alike.
+    /// Manifests that are proposed or active are fetched and indexed: by a validator where it is on the committee or will be
+    /// soon, by an observer all.
     fn host_manifests(&mut self) {
+        let shared = self.genesis.params.stake.committee_size > 0 && self.set.get(&self.address).is_some();
+        // Committees change slowly, and drawing them all is work.
+        if shared && self.duties.next_draw > self.head.height {
+            return;
+        }
+        self.duties.next_draw = self.head.height.saturating_add(DRAW_EPOCHS);
         let proposed = self.state.scan(&[keys::PROPOSED]).into_keys().map(|key| ManifestId(keys::last_id(key)));
         let active = self.state.scan(&[keys::VERSIONS]).into_values().filter_map(|id| borsh::from_slice(id).ok());
-        let missing: Vec<ManifestId> = proposed
+        let mut missing: Vec<ManifestId> = proposed
             .chain(active)
             .filter(|id| !self.duties.indexed.contains(id) && !self.duties.hosting.contains(id))
             .collect();
+        if shared {
+            let mut expected: BTreeMap<DataNetId, bool> = BTreeMap::new();
+            missing.retain(|id| self.is_expected_to_host(id, &mut expected));
+        }
         for manifest in missing {
             self.duties.hosting.insert(manifest);
             self.effect(Effect::Host(manifest));
         }
+    }
+
+    fn is_expected_to_host(&self, id: &ManifestId, known: &mut BTreeMap<DataNetId, bool>) -> bool {
+        let (Some(manifest), Ok(context)) = (self.state.manifest(id), self.next_context()) else { return false };
+        let datanet = manifest.datanet;
+        let look = || ledger::is_expected(&self.state, &context, &datanet, &self.address);
+        *known.entry(datanet).or_insert_with(look)
     }
 
     fn attest_manifests(&mut self) {
@@ -125,6 +148,12 @@ impl Node {
 
     fn attend(&mut self, work: OpenWork) {
         let name = (work.epoch, work.datanet);
+        let is_member = work.committee.get(&self.address).is_some();
+        // Whoever is not on the committee but has the content finds what was agreed on, so that its blocks can settle it.
+        let may_settle = matches!(work.phase, Phase::Agreed(_)) && self.set.get(&self.address).is_some();
+        if !is_member && !may_settle {
+            return;
+        }
         let ready = work.manifests.iter().all(|manifest| self.duties.indexed.contains(manifest));
         let Some((root, _)) = self.duties.results.get(&name) else {
             if ready && self.duties.attributing.insert(name) {
@@ -135,7 +164,7 @@ impl Node {
         };
         let (root, validator) = (*root, self.address);
         let (epoch, datanet) = name;
-        if self.set.get(&validator).is_none() {
+        if !is_member {
             return;
         }
         let said = self.state.said(epoch, &datanet, &validator);
@@ -157,7 +186,7 @@ impl Node {
     }
 
     /// Signs an object of our own, keeps it and gossips it. Not taken now, it is owed still and comes again.
-    fn send_own(&mut self, object: Object) -> bool {
+    pub(super) fn send_own(&mut self, object: Object) -> bool {
         let sealed = seal(&object, &[&self.key], &self.genesis_hash).and_then(Verified::from_disk);
         let Ok(object) = sealed else { return false };
         let envelope = object.envelope().clone();

@@ -2,10 +2,35 @@
 
 use crate::envelope::Verified;
 use crate::ids::{Account, ObjectId};
-use crate::limits::{MAX_POOL_BYTES, MAX_POOL_ENVELOPES, MAX_POOL_FREE};
+use crate::limits::{MAX_POOL_BYTES, MAX_POOL_ENVELOPES, MAX_POOL_EVIDENCE, MAX_POOL_FREE};
 use crate::objects::{Drops, Object};
 use crate::refusal::Refusal;
 use std::collections::BTreeMap;
+
+/// What costs nothing, so that its number is bounded for each validator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Free {
+    Attribution,
+    Evidence,
+}
+
+impl Free {
+    fn of(object: &Object) -> Option<(Self, Account)> {
+        match object {
+            Object::AttributionCommit(commit) => Some((Self::Attribution, commit.validator)),
+            Object::AttributionReveal(reveal) => Some((Self::Attribution, reveal.validator)),
+            Object::Evidence(evidence) => Some((Self::Evidence, evidence.offence.validator)),
+            _ => None,
+        }
+    }
+
+    fn limit(self) -> (usize, &'static str) {
+        match self {
+            Self::Attribution => (MAX_POOL_FREE, "commits and reveals of one validator"),
+            Self::Evidence => (MAX_POOL_EVIDENCE, "reports against one validator"),
+        }
+    }
+}
 
 /// One that waits.
 #[derive(Clone, Debug)]
@@ -21,8 +46,9 @@ pub(super) struct Pool {
     order: BTreeMap<u64, ObjectId>,
     /// What each account would pay if all of its objects were taken.
     promised: BTreeMap<Account, u128>,
-    /// How many commits and reveals of each validator wait: they cost nothing, so they are counted.
-    free: BTreeMap<Account, usize>,
+    /// How many commits and reveals of each validator wait, and how much evidence against it: what costs nothing is
+    /// counted.
+    free: BTreeMap<(Free, Account), usize>,
     arrivals: u64,
     bytes: usize,
 }
@@ -69,9 +95,12 @@ impl Pool {
             return Err(Refusal::Full { limit: MAX_POOL_BYTES as u64, unit: "bytes" });
         }
         let (account, cost) = cost(object.object(), object_fee);
-        let free = self.free.get(&account).copied().unwrap_or(0);
-        if is_free(object.object()) && free >= MAX_POOL_FREE {
-            return Err(Refusal::Full { limit: MAX_POOL_FREE as u64, unit: "commits and reveals of one validator" });
+        let free = Free::of(object.object());
+        if let Some((kind, _)) = free {
+            let (limit, unit) = kind.limit();
+            if free.and_then(|free| self.free.get(&free)).is_some_and(|count| *count >= limit) {
+                return Err(Refusal::Full { limit: limit as u64, unit });
+            }
         }
         let promised = self.promised(&account).saturating_add(cost);
         if cost > 0 && promised > available.0 {
@@ -80,8 +109,8 @@ impl Pool {
         if cost > 0 {
             self.promised.insert(account, promised);
         }
-        if is_free(object.object()) {
-            self.free.insert(account, free + 1);
+        if let Some(free) = free {
+            *self.free.entry(free).or_default() += 1;
         }
         self.bytes += size;
         self.order.insert(self.arrivals, id);
@@ -96,10 +125,13 @@ impl Pool {
         self.order.remove(&arrival);
         self.bytes -= object.envelope().payload.len();
         let (account, cost) = cost(object.object(), object_fee);
-        if is_free(object.object())
-            && let Some(free) = self.free.get_mut(&account)
+        if let Some(free) = Free::of(object.object())
+            && let Some(count) = self.free.get_mut(&free)
         {
-            *free -= 1;
+            *count -= 1;
+            if *count == 0 {
+                self.free.remove(&free);
+            }
         }
         if let Some(promised) = self.promised.get_mut(&account) {
             *promised = promised.saturating_sub(cost);
@@ -111,10 +143,6 @@ impl Pool {
     }
 }
 
-fn is_free(object: &Object) -> bool {
-    matches!(object, Object::AttributionCommit(_) | Object::AttributionReveal(_))
-}
-
 /// Who pays for an object, and how much.
 pub(super) fn cost(object: &Object, object_fee: Drops) -> (Account, u128) {
     match object {
@@ -124,14 +152,11 @@ pub(super) fn cost(object: &Object, object_fee: Drops) -> (Account, u128) {
         Object::ModelManifest(object) => (object.builder, object_fee.0),
         Object::Receipt(receipt) => (receipt.payer, receipt.fee.0),
         Object::Operation(operation) => {
-            let sent = match &operation.action {
-                crate::objects::Action::Transfer { amount, .. } => amount.0,
-                _ => 0,
-            };
-            (operation.account, operation.fee.0.saturating_add(sent))
+            (operation.account, operation.fee.0.saturating_add(operation.action.spends().0))
         }
         Object::AttributionCommit(object) => (object.validator, 0),
         Object::AttributionReveal(object) => (object.validator, 0),
+        Object::Evidence(object) => (object.reporter, 0),
     }
 }
 

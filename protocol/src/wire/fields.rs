@@ -109,7 +109,7 @@ macro_rules! enumeration {
 }
 
 enumeration!(Kind: DataNet, Contribution, DatasetManifest, ModelManifest, Receipt, Operation, AttributionCommit,
-    AttributionReveal);
+    AttributionReveal, Evidence);
 enumeration!(Admission: Open, Curated);
 enumeration!(Origin: OwnWork, PublicDomain, Licensed);
 enumeration!(Permission: Allowed, Constrained, NotAllowed);

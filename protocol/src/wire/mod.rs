@@ -11,6 +11,7 @@
 
 mod block;
 mod consensus;
+mod evidence;
 mod fields;
 mod object;
 mod rules;
@@ -29,8 +30,8 @@ use crate::limits::{
     MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_OBJECT_BYTES, MAX_SYNC_BYTES,
 };
 use crate::objects::{
-    AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Envelope, ModelManifest, Object,
-    Operation, Receipt,
+    AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Envelope, Evidence, ModelManifest,
+    Object, Operation, Receipt,
 };
 use crate::refusal::Refusal;
 use fields::Fault;
@@ -92,6 +93,7 @@ pub fn encode_object(object: &Object) -> Vec<u8> {
         Object::Operation(object) => encode(object),
         Object::AttributionCommit(object) => encode(object),
         Object::AttributionReveal(object) => encode(object),
+        Object::Evidence(object) => encode(object.as_ref()),
     }
 }
 
@@ -107,6 +109,7 @@ pub fn decode_object(kind: Kind, payload: &[u8]) -> Result<Object, Refusal> {
         Kind::Operation => Object::Operation(decode::<Operation>(payload)?),
         Kind::AttributionCommit => Object::AttributionCommit(decode::<AttributionCommit>(payload)?),
         Kind::AttributionReveal => Object::AttributionReveal(decode::<AttributionReveal>(payload)?),
+        Kind::Evidence => Object::Evidence(Box::new(decode::<Evidence>(payload)?)),
     };
     rules::check(&object)?;
     Ok(object)
@@ -115,9 +118,12 @@ pub fn decode_object(kind: Kind, payload: &[u8]) -> Result<Object, Refusal> {
 fn payload_within(kind: Kind, payload: &[u8]) -> Result<(), Refusal> {
     let limit = match kind {
         Kind::Contribution | Kind::DatasetManifest | Kind::Receipt => MAX_PAYLOAD_BYTES,
-        Kind::DataNet | Kind::ModelManifest | Kind::Operation | Kind::AttributionCommit | Kind::AttributionReveal => {
-            MAX_SMALL_OBJECT_BYTES
-        }
+        Kind::DataNet
+        | Kind::ModelManifest
+        | Kind::Operation
+        | Kind::AttributionCommit
+        | Kind::AttributionReveal
+        | Kind::Evidence => MAX_SMALL_OBJECT_BYTES,
     };
     within("the payload", payload.len(), limit)
 }

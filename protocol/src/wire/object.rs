@@ -289,6 +289,11 @@ fn from_action(action: &Action) -> proto::operation::Action {
         Action::Reject { contribution, reason } => {
             Message::Reject(proto::Reject { contribution: contribution.0.to_vec(), reason: reason.clone() })
         }
+        Action::Bond { amount, payout, name } => {
+            Message::Bond(proto::Bond { amount: from_drops(*amount), payout: payout.0.to_vec(), name: name.clone() })
+        }
+        Action::Unbond { amount } => Message::Unbond(proto::Unbond { amount: from_drops(*amount) }),
+        Action::Unjail => Message::Unjail(proto::Unjail {}),
     }
 }
 
@@ -304,6 +309,13 @@ fn to_action(message: proto::operation::Action) -> Result<Action, Fault> {
         Message::Reject(reject) => {
             Action::Reject { contribution: contribution(&reject.contribution)?, reason: reject.reason }
         }
+        Message::Bond(bond) => Action::Bond {
+            amount: to_drops("amount", &bond.amount)?,
+            payout: Account(fixed("payout", &bond.payout)?),
+            name: bond.name,
+        },
+        Message::Unbond(unbond) => Action::Unbond { amount: to_drops("amount", &unbond.amount)? },
+        Message::Unjail(proto::Unjail {}) => Action::Unjail,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::limits::{
     MAX_TOKENS,
 };
 use crate::objects::{
-    Action, Contribution, DataNet, DatasetManifest, Drops, ModelManifest, Object, Operation, Receipt,
+    Action, Contribution, DataNet, DatasetManifest, Drops, Evidence, ModelManifest, Object, Operation, Receipt,
 };
 use crate::refusal::Refusal;
 use std::collections::BTreeSet;
@@ -25,6 +25,7 @@ pub(super) fn check(object: &Object) -> Result<(), Refusal> {
         Object::Receipt(object) => receipt(object),
         Object::Operation(object) => operation(object),
         Object::AttributionCommit(_) | Object::AttributionReveal(_) => Ok(()),
+        Object::Evidence(object) => evidence(object),
     }
 }
 
@@ -109,8 +110,23 @@ fn operation(operation: &Operation) -> Result<(), Refusal> {
             within("reason", reason.len(), MAX_TEXT_BYTES)?;
             must(!reason.is_empty(), "reason", || "whoever is turned down is told why".into())
         }
-        Action::Attest { .. } | Action::Approve { .. } => Ok(()),
+        Action::Bond { amount: drops, name: text, .. } => {
+            name("name", text)?;
+            amount("amount", *drops, MAX_AMOUNT)
+        }
+        Action::Unbond { amount: drops } => {
+            must(*drops > Drops::ZERO, "amount", || "nothing is withdrawn".into())?;
+            amount("amount", *drops, MAX_AMOUNT)
+        }
+        Action::Attest { .. } | Action::Approve { .. } | Action::Unjail => Ok(()),
     }
+}
+
+fn evidence(evidence: &Evidence) -> Result<(), Refusal> {
+    must(evidence.offence.height >= 1, "height", || "the first height is 1".into())?;
+    must(evidence.offence.is_ordered(), "signed", || {
+        "the two messages do not exclude each other, or do not stand in ascending order".into()
+    })
 }
 
 fn must(holds: bool, field: &'static str, reason: impl FnOnce() -> String) -> Result<(), Refusal> {

@@ -21,7 +21,7 @@ fn object_codec<const KIND: usize>(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 /// Everything that reads bytes from outside.
-const CODECS: [Codec; 15] = [
+const CODECS: [Codec; 16] = [
     object_codec::<0>,
     object_codec::<1>,
     object_codec::<2>,
@@ -30,6 +30,7 @@ const CODECS: [Codec; 15] = [
     object_codec::<5>,
     object_codec::<6>,
     object_codec::<7>,
+    object_codec::<8>,
     |bytes| wire::decode_envelope(bytes).map(|value| wire::encode_envelope(&value)),
     |bytes| wire::decode_envelopes(bytes).map(wire::encode_envelopes),
     |bytes| wire::decode_block(bytes).map(|value| wire::encode_block(&value)),

@@ -2,7 +2,7 @@
 
 use crate::genesis::Genesis;
 use crate::ledger::keys;
-use crate::ledger::records::AccountRecord;
+use crate::ledger::records::{AccountRecord, ValidatorRecord};
 use crate::objects::Drops;
 use crate::sim::member::Member;
 
@@ -15,7 +15,10 @@ pub(super) struct Conservation {
 impl Conservation {
     /// Nothing counted yet.
     pub(super) fn new(genesis: &Genesis) -> Self {
-        Self { supply: genesis.accounts.iter().map(|(_, balance)| balance.0).sum(), height: 0 }
+        // Restated on purpose: balances, and the bonds that make the first validators' powers.
+        let unit = genesis.params.stake.power_unit.0;
+        let bonds = genesis.validators.iter().map(|validator| u128::from(validator.power) * unit);
+        Self { supply: genesis.accounts.iter().map(|(_, balance)| balance.0).chain(bonds).sum(), height: 0 }
     }
 
     /// Counts the raw records on a disk, if it is further than any before. A new place for money is a new term here.
@@ -32,6 +35,13 @@ impl Conservation {
         for (_, value) in accounts {
             let record: AccountRecord = borsh::from_slice(value).map_err(|error| error.to_string())?;
             held += record.available.0 + record.pending.0;
+        }
+        for (_, value) in entries.range(vec![keys::CANDIDATE]..vec![keys::CANDIDATE + 1]) {
+            let record: ValidatorRecord = borsh::from_slice(value).map_err(|error| error.to_string())?;
+            held += record.bond.0;
+        }
+        for (_, value) in entries.range(vec![keys::UNBONDING]..vec![keys::UNBONDING + 1]) {
+            held += borsh::from_slice::<Drops>(value).map_err(|error| error.to_string())?.0;
         }
         for key in [keys::ESCROW, keys::TREASURY] {
             held += single(key).ok_or("a balance is missing")?.0;

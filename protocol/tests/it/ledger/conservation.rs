@@ -2,15 +2,15 @@
 
 use super::world::*;
 use protocol::envelope::Verified;
-use protocol::genesis::Params;
+use protocol::genesis::{Params, StakeParams};
 use protocol::ids::*;
 use protocol::ledger::*;
 use protocol::objects::*;
 use protocol::tree::Tree;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// SplitMix64: the same numbers from the same seed, for ever.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -21,7 +21,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
@@ -67,7 +67,29 @@ fn founded(world: &World, known: &mut Known, object: &Verified) {
 /// Something that somebody may try, sensible or not.
 fn attempt(world: &mut World, known: &Known, random: &mut Random) -> Option<Verified> {
     let by = random.person();
-    Some(match random.below(12) {
+    Some(match random.below(16) {
+        12 => {
+            // Small bonds of people, so that the first validators keep most of the power.
+            let amount = Drops(u128::from(random.below(3)) * Drops::CREDIT.0 + u128::from(random.below(1_000)));
+            let name = format!("person {}", random.person());
+            world.operation(by, Action::Bond { amount, payout: who(random.person()), name })
+        }
+        13 => {
+            let bond = world.state.candidate(&who(by)).map_or(1, |record| record.bond.0);
+            let amount = if random.below(2) == 0 { bond } else { u128::from(random.next()) % bond.max(1) };
+            world.operation(by, Action::Unbond { amount: Drops(amount.max(1)) })
+        }
+        14 => {
+            // The first validators too, at times.
+            let by = if random.below(20) == 0 { u8::try_from(random.below(4)).expect("small") } else { by };
+            let age = random.below(8);
+            let offence = super::offences::double_vote(world, by, world.height().saturating_sub(age).max(1));
+            super::offences::report(world, random.person(), offence)
+        }
+        15 => {
+            let by = if random.below(2) == 0 { u8::try_from(random.below(4)).expect("small") } else { by };
+            world.free_operation(by, Action::Unjail)
+        }
         0 => {
             let admission = if random.below(2) == 0 { Admission::Open } else { Admission::Curated };
             let object = world.datanet_object(by, admission);
@@ -133,16 +155,46 @@ fn attempt(world: &mut World, known: &Known, random: &mut Random) -> Option<Veri
     })
 }
 
-/// Plays a world and gives its last root and how many receipts were settled and refunded.
-fn play(seed: u64, blocks: u64) -> (Hash32, u64, u64) {
+/// There always is a set; it is the one that the records make, if they make any; names and counts fit.
+fn check_validators(world: &World) {
+    let (records, next) = (world.state.candidates(), world.state.next_validators().expect("a set"));
+    let elected = elect(&records, &world.genesis.params.stake);
+    assert!(!next.members().is_empty());
+    assert!(elected == next || elected.members().is_empty());
+    let names = world.state.scan(&[keys::CANDIDATE_NAMES]).len();
+    let count: u64 = world.state.record(keys::CANDIDATES).expect("a count");
+    assert_eq!((names, count), (records.len(), records.len() as u64));
+    let distinct: BTreeSet<&str> = records.values().map(|record| record.name.as_str()).collect();
+    assert_eq!(distinct.len(), records.len());
+}
+
+/// Plays a world and gives its last root and how often each thing happened.
+fn play(seed: u64, blocks: u64) -> (Hash32, BTreeMap<String, u64>) {
     let mut random = Random(seed);
-    let params = Params { dispute_window: 3, settle_timeout: 6, ..Params::devnet() };
+    let stake = StakeParams {
+        unbonding_epochs: 12,
+        evidence_age: 6,
+        downtime_window: 10,
+        downtime_slash_bp: 70,
+        jail_epochs: 3,
+        duty_window: 20,
+        max_missed_duties: 6,
+        max_validators: 8,
+        redraw_epochs: 6,
+        committee_size: if seed.is_multiple_of(2) { 0 } else { 5 },
+        ..StakeParams::devnet()
+    };
+    let params = Params { dispute_window: 3, settle_timeout: 6, agreed_timeout: 3, stake, ..Params::devnet() };
     let mut world = World::with(params);
     let mut known = Known::default();
-    let (mut settled, mut refunded) = (0, 0);
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for _ in 0..blocks {
         // Some validators are away; sometimes too many.
-        let present: Vec<u8> = (0..VALIDATORS).filter(|_| random.below(8) > 0).collect();
+        let able: Vec<u8> = (0..VALIDATORS).chain(100..106).collect();
+        // At times there is a storm.
+        let (away, silent) = if world.height() / 12 % 3 == 2 { (2, 2) } else { (6, 8) };
+        let present: Vec<u8> = able.iter().copied().filter(|_| random.below(silent) > 0).collect();
+        world.absent = Some(able.iter().copied().filter(|_| random.below(away) == 0).collect());
         let (mut candidates, bodies) = world.duties(&present);
         for manifest in known.manifests.clone() {
             let owed = |by: &&u8| unattested(&world.state, &who(**by)).contains(&manifest);
@@ -165,13 +217,16 @@ fn play(seed: u64, blocks: u64) -> (Hash32, u64, u64) {
             .collect();
         check_reloaded(&world, &chosen, &proposal.settlements);
         let events = world.try_block(&chosen, proposal.settlements).expect("a proposal holds");
-        settled += events.iter().filter(|event| matches!(event, Event::Settled { .. })).count() as u64;
-        refunded += events.iter().filter(|event| matches!(event, Event::Refunded { .. })).count() as u64;
+        check_validators(&world);
+        for event in &events {
+            *seen.entry(format!("{event:?}").split([' ', '{']).next().unwrap_or_default().to_owned()).or_default() += 1;
+        }
         for object in &chosen {
             founded(&world, &mut known, object);
         }
     }
-    (world.tree.root(world.height()).expect("the latest"), settled, refunded)
+    println!("seed {seed}: {seen:?}");
+    (world.tree.root(world.height()).expect("the latest"), seen)
 }
 
 /// The same block, carried out twice and on a state read back from bytes, does the same.
@@ -190,16 +245,32 @@ fn check_reloaded(world: &World, objects: &[Verified], settlements: &[Vec<u8>]) 
 
 #[test]
 fn random_worlds_conserve_money_and_repeat_exactly() {
-    let (mut settled, mut refunded) = (0, 0);
-    for seed in 0..8 {
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
+    for seed in 0..6 {
         println!("seed {seed}");
-        let (root, more_settled, more_refunded) = play(seed, 60);
-        assert_eq!(play(seed, 60), (root, more_settled, more_refunded), "seed {seed} does not repeat");
-        settled += more_settled;
-        refunded += more_refunded;
+        let (root, seen) = play(seed, 80);
+        assert_eq!(play(seed, 80), (root, seen.clone()), "seed {seed} does not repeat");
+        for (what, count) in seen {
+            *all.entry(what).or_default() += count;
+        }
     }
-    println!("{settled} receipts settled, {refunded} refunded");
-    assert!(settled > 50 && refunded > 5, "the worlds are too quiet to show anything");
+    println!("{all:?}");
+    let enough = [
+        ("Settled", 50),
+        ("Refunded", 5),
+        ("Bonded", 20),
+        ("Unbonding", 10),
+        ("PaidBack", 10),
+        ("Jailed", 5),
+        ("Unjailed", 2),
+        ("Slashed", 5),
+        ("Tombstoned", 2),
+        ("ValidatorsElected", 20),
+    ];
+    for (what, least) in enough {
+        let count = all.get(what).copied().unwrap_or_default();
+        assert!(count >= least, "the worlds are too quiet to show anything: {what} happened {count} times");
+    }
 }
 
 #[test]

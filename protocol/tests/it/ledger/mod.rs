@@ -1,9 +1,13 @@
 //! The ledger: stories of money, content and agreement; all refusals; conservation under random use.
 
+mod committees;
 mod conservation;
 mod content;
 mod money;
+mod offences;
 mod phases;
+mod presence;
 mod propose;
 mod refusals;
+mod stake;
 mod world;

@@ -61,13 +61,14 @@ fn the_phases_follow_each_other() {
     let error = world.try_block(&[], vec![body.to_bytes()]).expect_err("too early");
     assert!(matches!(error, BlockRefused::Settlement { source: BodyRefused::NotAgreed { .. }, .. }), "{error}");
     let third = [world.reveal(2, &body)];
-    let events = world.try_block(&third, vec![body.to_bytes()]).expect("agreed in this very block");
+    // One who committed may still reveal: not in this very block.
+    let error = world.try_block(&third, vec![body.to_bytes()]).expect_err("too early");
+    assert!(matches!(error, BlockRefused::Settlement { source: BodyRefused::TooEarly { .. }, .. }), "{error}");
     let root = body.root();
+    assert_eq!(world.block(&third), [Event::RootAgreed { epoch, datanet, root }]);
+    let events = world.try_block(&[], vec![body.to_bytes()]).expect("a block later");
     let receipt = ReceiptId::from(receipt.id());
-    assert_eq!(
-        events,
-        [Event::RootAgreed { epoch, datanet, root }, Event::Settled { receipt }, Event::WorkSettled { epoch, datanet },]
-    );
+    assert_eq!(events, [Event::Settled { receipt }, Event::WorkSettled { epoch, datanet }]);
     // The validator that did not reveal is not paid; the others are.
     let paid: Vec<u8> = (0..4).filter(|by| world.state.account(&payout(*by)).pending > Drops::ZERO).collect();
     assert_eq!(paid, [0, 2, 3]);
@@ -111,7 +112,8 @@ fn a_copied_commitment_is_worth_nothing() {
     let theft = world.reveal(3, &body);
     assert!(matches!(world.refused(&theft), Some(Refusal::Field { field: "root", .. })));
     let third = [world.reveal(2, &body)];
-    world.try_block(&third, vec![body.to_bytes()]).expect("the honest agree");
+    world.block(&third);
+    world.try_block(&[], vec![body.to_bytes()]).expect("the honest agree");
     assert_eq!(world.state.account(&payout(3)).pending, Drops::ZERO);
 }
 
@@ -141,9 +143,26 @@ fn who_came_too_late_to_commit_counts_towards_agreement_unpaid() {
     world.idle(1);
     // Validator 2 committed and never reveals; validator 3 was late.
     let reveals = [0, 1, 3].map(|by| world.reveal(by, &body));
-    world.try_block(&reveals, vec![body.to_bytes()]).expect("three of four agree");
+    world.block(&reveals);
+    world.try_block(&[], vec![body.to_bytes()]).expect("three of four agree");
     let paid: Vec<u8> = (0..4).filter(|by| world.state.account(&payout(*by)).pending > Drops::ZERO).collect();
     assert_eq!(paid, [0, 1]);
+}
+
+#[test]
+fn who_reveals_a_block_after_the_agreement_is_paid() {
+    let (mut world, _, work) = sealed();
+    let body = world.body(&work);
+    let commits = [0, 1, 2, 3].map(|by| world.commit(by, &body));
+    world.block(&commits);
+    world.idle(1);
+    let reveals = [1, 2, 3].map(|by| world.reveal(by, &body));
+    world.block(&reveals);
+    assert_eq!(phase(&world), Some(Phase::Agreed(body.root())));
+    let late = world.reveal(0, &body);
+    world.try_block(&[late], vec![body.to_bytes()]).expect("agreed in the block before");
+    let paid: Vec<u8> = (0..4).filter(|by| world.state.account(&payout(*by)).pending > Drops::ZERO).collect();
+    assert_eq!(paid, [0, 1, 2, 3]);
 }
 
 #[test]

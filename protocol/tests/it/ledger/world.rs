@@ -1,7 +1,7 @@
 //! A small network without a network: keys, blocks, honest validators with a naive search.
 
-use protocol::block::{Block, Body, Header};
-use protocol::crypto::{SecretKey, attribution_commitment, content_root, document_hash};
+use protocol::block::{Block, Body, Certificate, Header};
+use protocol::crypto::{SecretKey, Signature, attribution_commitment, content_root, document_hash};
 use protocol::envelope::{Verified, seal};
 use protocol::evidence::answer::Word;
 use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Span};
@@ -28,6 +28,10 @@ pub(crate) struct World {
     /// Operations that were signed, so that several fit into one block.
     nonces: BTreeMap<Account, u64>,
     serial: u64,
+    /// How many validators the genesis has.
+    pub(crate) validators: u8,
+    /// Who did not sign for the last block; none when the next one carries no certificate.
+    pub(crate) absent: Option<Vec<u8>>,
 }
 
 pub(crate) fn key(number: u8) -> SecretKey {
@@ -49,13 +53,17 @@ impl World {
     }
 
     pub(crate) fn with(params: Params) -> Self {
+        Self::with_validators(params, VALIDATORS)
+    }
+
+    pub(crate) fn with_validators(params: Params, count: u8) -> Self {
         let member = |number: u8| GenesisValidator {
             key: who(number),
             payout: payout(number),
             power: 10 + u64::from(number),
             name: format!("validator-{number}"),
         };
-        let mut validators: Vec<_> = (0..VALIDATORS).map(member).collect();
+        let mut validators: Vec<_> = (0..count).map(member).collect();
         validators.sort_by_key(|validator| validator.key);
         let mut accounts: Vec<_> = (100..120).map(|number| (who(number), Drops(START))).collect();
         accounts.sort();
@@ -65,7 +73,16 @@ impl World {
         let (mut state, mut tree) = (State::default(), Tree::default());
         state.apply(&changes);
         tree.update(0, &changes).expect("a first version");
-        Self { genesis, state, tree, texts: BTreeMap::new(), nonces: BTreeMap::new(), serial: 0 }
+        Self {
+            genesis,
+            state,
+            tree,
+            texts: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            serial: 0,
+            validators: count,
+            absent: None,
+        }
     }
 
     pub(crate) fn height(&self) -> u64 {
@@ -92,11 +109,20 @@ impl World {
             state_root: Hash32::default(),
             validators: Hash32::default(),
             next_validators: Hash32::default(),
-            beacon: Hash32::default(),
+            beacon: document_hash(&self.height().to_be_bytes()),
             body: Hash32::default(),
         };
         let envelopes = objects.iter().map(|object| object.envelope().clone()).collect();
-        Block { header, body: Body { last_commit: None, envelopes, settlements } }
+        Block { header, body: Body { last_commit: self.commit_of_last(), envelopes, settlements } }
+    }
+
+    /// A certificate by all of the last block's set but those who are absent. The ledger looks at the names alone.
+    fn commit_of_last(&self) -> Option<Certificate> {
+        let absent: Vec<Account> = self.absent.as_ref()?.iter().map(|number| who(*number)).collect();
+        let set = self.state.last_validators().expect("a set");
+        let signers = set.members().iter().map(|member| member.key).filter(|key| !absent.contains(key));
+        let signatures = signers.map(|key| (key, Signature([0; 64]))).collect();
+        Some(Certificate { height: self.height(), round: 0, block: BlockId::default(), signatures })
     }
 
     /// Carries out a block and checks that no money appeared or was lost.
@@ -113,7 +139,7 @@ impl World {
         assert_eq!(height, block.header.height);
         self.tree.update(height, &changes).expect("the next version");
         let totals = audit(&self.state).unwrap_or_else(|mismatch| panic!("at height {height}: {mismatch}"));
-        assert_eq!(totals.supply.0, 20 * START);
+        assert_eq!(totals.supply, self.genesis.supply());
         self.nonces.clear();
         Ok(events)
     }
@@ -252,6 +278,12 @@ impl World {
         self.sign(&Object::Operation(operation), &[account])
     }
 
+    /// An operation that costs nothing, as the account's next.
+    pub(crate) fn free_operation(&self, account: u8, action: Action) -> Verified {
+        let nonce = self.state.account(&who(account)).nonce;
+        self.sign(&Object::Operation(Operation { account: who(account), nonce, fee: Drops::ZERO, action }), &[account])
+    }
+
     pub(crate) fn attest(&self, validator: u8, manifest: ManifestId) -> Verified {
         let nonce = self.state.account(&who(validator)).nonce;
         let action = Action::Attest { manifest };
@@ -281,7 +313,7 @@ impl World {
     pub(crate) fn publish(&mut self, owner: u8, datanet: DataNetId, added: &[ContributionId]) -> ManifestId {
         let signed = self.sign(&Object::DatasetManifest(self.manifest_object(owner, datanet, added)), &[owner]);
         self.block(std::slice::from_ref(&signed));
-        let attestations: Vec<Verified> = (0..VALIDATORS).map(|by| self.attest(by, signed.id().into())).collect();
+        let attestations: Vec<Verified> = (0..self.validators).map(|by| self.attest(by, signed.id().into())).collect();
         self.block(&attestations);
         signed.id().into()
     }
@@ -364,13 +396,15 @@ impl World {
         for work in open_work(&self.state) {
             let body = self.body(&work);
             let said = |validator: &u8| self.state.said(work.epoch, &work.datanet, &who(*validator));
+            let members: Vec<u8> =
+                validators.iter().copied().filter(|by| work.committee.get(&who(*by)).is_some()).collect();
             match work.phase {
                 Phase::Commit => {
-                    let missing = validators.iter().filter(|validator| said(validator).is_none());
+                    let missing = members.iter().filter(|validator| said(validator).is_none());
                     objects.extend(missing.map(|validator| self.commit(*validator, &body)));
                 }
                 Phase::Reveal => {
-                    let missing = validators.iter().filter(|by| said(by).is_some_and(|said| said.root.is_none()));
+                    let missing = members.iter().filter(|by| said(by).is_some_and(|said| said.root.is_none()));
                     objects.extend(missing.map(|validator| self.reveal(*validator, &body)));
                     bodies.push(body.to_bytes());
                 }
@@ -387,7 +421,8 @@ impl World {
     pub(crate) fn settle_all(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while !open_work(&self.state).is_empty() {
-            let (objects, bodies) = self.duties(&[0, 1, 2, 3]);
+            let everybody: Vec<u8> = (0..self.validators).collect();
+            let (objects, bodies) = self.duties(&everybody);
             events.extend(self.try_block(&objects, bodies).expect("honest duties"));
         }
         events

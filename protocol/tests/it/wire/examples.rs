@@ -1,14 +1,17 @@
 //! One fixed, valid example of everything that travels. The frozen vectors are made of these: change nothing here.
 
-use protocol::block::{Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, VotePayload, VoteStep};
+use protocol::block::{
+    Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, ProposalPayload, VotePayload, VoteStep,
+};
 use protocol::crypto::{self, Purpose, SecretKey, Signature};
 use protocol::envelope::seal;
-use protocol::genesis::{FeeSplit, Genesis, GenesisValidator, Params, canonical};
+use protocol::genesis::{FeeSplit, Genesis, GenesisValidator, Params, StakeParams, canonical};
 use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
 use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
     Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
-    Envelope, LineageEntry, Method, ModelManifest, Object, Operation, Origin, Permission, Receipt, UsagePolicy,
+    Envelope, Evidence, LineageEntry, Method, ModelManifest, Object, Offence, Operation, Origin, Permission, Receipt,
+    SaidProposal, SaidVote, UsagePolicy,
 };
 use protocol::wire::{
     ConsensusMessage, PolkaCert, Request, Response, RoundCert, RoundCertKind, RoundSignature, SignedProposal,
@@ -46,6 +49,25 @@ pub(super) fn genesis() -> Genesis {
         split: FeeSplit { data_bp: 5_000, model_bp: 2_000, serving_bp: 1_500, validators_bp: 1_200, treasury_bp: 300 },
         share_cap_bp: 8_000,
         object_fee: Drops(1_000_000),
+        min_receipt_fee: Drops(1),
+        agreed_timeout: 0,
+        stake: StakeParams {
+            power_unit: Drops::CREDIT,
+            min_bond: Drops::CREDIT,
+            max_validators: 64,
+            unbonding_epochs: 100,
+            evidence_age: 50,
+            double_sign_slash_bp: 500,
+            downtime_window: 1_000,
+            min_signed_bp: 5_000,
+            downtime_slash_bp: 0,
+            jail_epochs: 30,
+            duty_window: 1_000,
+            max_missed_duties: 500,
+            max_wrong_roots: 5,
+            committee_size: 0,
+            redraw_epochs: 500,
+        },
     };
     Genesis { network: "vectors-1".into(), time_ms: 1_750_000_000_000, params, validators, accounts }
 }
@@ -131,17 +153,43 @@ pub(super) fn receipt() -> Receipt {
     }
 }
 
+/// What validator 11 signed twice.
+pub(super) fn offences() -> [(&'static str, Offence); 2] {
+    let (place, step) = ((account(11), 6, 1), VoteStep::Precommit);
+    let vote = |block, set| {
+        let validators = Hash32([set; 32]);
+        let payload = VotePayload { step, height: 6, round: 1, block, validators, validator: place.0 };
+        let signature = key(11).sign(Purpose::Vote, &genesis().hash(), &canonical(&payload));
+        SaidVote { block, validators, signature }
+    };
+    let proposal = |pol_round| {
+        let (block, validators) = (BlockId([0x62; 32]), Hash32([0x61; 32]));
+        let payload = ProposalPayload { height: 6, round: 1, block, pol_round, validators, validator: place.0 };
+        let signature = key(11).sign(Purpose::Proposal, &genesis().hash(), &canonical(&payload));
+        SaidProposal { block, pol_round, validators, signature }
+    };
+    let votes = [vote(Some(BlockId([0x62; 32])), 0x61), vote(None, 0x60)];
+    let exclude = "they exclude each other";
+    [
+        ("votes", Offence::of_votes(place, step, votes).expect(exclude)),
+        ("proposals", Offence::of_proposals(place, [proposal(Some(0)), proposal(None)]).expect(exclude)),
+    ]
+}
+
 pub(super) fn operation(action: Action) -> Operation {
     Operation { account: account(11), nonce: 0, fee: Drops(1_000_000), action }
 }
 
-pub(super) fn actions() -> [(&'static str, Action); 4] {
+pub(super) fn actions() -> [(&'static str, Action); 7] {
     let contribution = ContributionId([0x52; 32]);
     [
         ("transfer", Action::Transfer { to: account(2), amount: Drops(1 << 100) }),
         ("attest", Action::Attest { manifest: ManifestId([0x51; 32]) }),
         ("approve", Action::Approve { contribution }),
         ("reject", Action::Reject { contribution, reason: "It is not a tale.".into() }),
+        ("bond", Action::Bond { amount: Drops::CREDIT, payout: account(2), name: "validator-11".into() }),
+        ("unbond", Action::Unbond { amount: Drops::CREDIT }),
+        ("unjail", Action::Unjail),
     ]
 }
 
@@ -160,6 +208,10 @@ pub(super) fn objects() -> Vec<(String, Object, Vec<SecretKey>)> {
         ("commit".into(), Object::AttributionCommit(commit), vec![key(11)]),
         ("reveal".into(), Object::AttributionReveal(reveal), vec![key(11)]),
     ];
+    for (name, offence) in offences() {
+        let evidence = Object::Evidence(Box::new(Evidence { reporter: account(3), offence }));
+        all.push((format!("evidence.{name}"), evidence, vec![key(3)]));
+    }
     for (name, action) in actions() {
         all.push((format!("operation.{name}"), Object::Operation(operation(action)), vec![key(11)]));
     }

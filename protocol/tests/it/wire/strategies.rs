@@ -9,7 +9,8 @@ use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, Manifes
 use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
     Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
-    Envelope, LineageEntry, Method, ModelManifest, Object, Operation, Origin, Permission, Receipt, UsagePolicy,
+    Envelope, Evidence, LineageEntry, Method, ModelManifest, Object, Offence, Operation, Origin, Permission, Receipt,
+    SaidProposal, SaidVote, UsagePolicy,
 };
 use protocol::wire::{
     ConsensusMessage, PolkaCert, Request, Response, RoundCert, RoundCertKind, RoundSignature, SignedProposal,
@@ -172,6 +173,9 @@ fn operation() -> impl Strategy<Value = Object> {
         any::<[u8; 32]>().prop_map(|id| Action::Attest { manifest: ManifestId(id) }),
         contribution().prop_map(|contribution| Action::Approve { contribution }),
         (contribution(), reason).prop_map(|(contribution, reason)| Action::Reject { contribution, reason }),
+        (amount(100), account(), name()).prop_map(|(amount, payout, name)| Action::Bond { amount, payout, name }),
+        amount(100).prop_map(|amount| Action::Unbond { amount: Drops(amount.0.max(1)) }),
+        Just(Action::Unjail),
     ];
     (account(), number(), amount(100), action)
         .prop_map(|(account, nonce, fee, action)| Object::Operation(Operation { account, nonce, fee, action }))
@@ -191,8 +195,41 @@ fn reveal() -> impl Strategy<Value = Object> {
     })
 }
 
+fn evidence() -> impl Strategy<Value = Object> {
+    let votes =
+        (step(), [option::of(block_id()), option::of(block_id())], [hash(), hash()], [signature(), signature()])
+            .prop_map(|(step, [a, b], sets, signatures)| {
+                let said = |block, at: usize| SaidVote { block, validators: sets[at], signature: signatures[at] };
+                // Two that are equal by chance become a vote for none and one for a block.
+                let b = if a == b { a.map_or(Some(BlockId([7; 32])), |_| None) } else { b };
+                (Some(step), [said(a, 0), said(b, 1)], None)
+            });
+    let proposals =
+        ([block_id(), block_id()], [option::of(any::<u32>()), option::of(any::<u32>())], hash(), signature()).prop_map(
+            |(blocks, [a, b], validators, signature)| {
+                let said = |block, pol_round| SaidProposal { block, pol_round, validators, signature };
+                (None, [said_nothing(); 2], Some([said(blocks[0], a), said(blocks[1], b)]))
+            },
+        );
+    let signed = prop_oneof![votes, proposals];
+    (account(), account(), 1_u64.., any::<u32>(), signed).prop_map(
+        |(reporter, validator, height, round, (step, votes, proposals))| {
+            let place = (validator, height, round);
+            let offence = match (step, proposals) {
+                (_, Some(proposals)) => Offence::of_proposals(place, proposals),
+                (step, None) => Offence::of_votes(place, step.unwrap_or(VoteStep::Prevote), votes),
+            };
+            Object::Evidence(Box::new(Evidence { reporter, offence: offence.expect("they differ") }))
+        },
+    )
+}
+
+fn said_nothing() -> SaidVote {
+    SaidVote { block: None, validators: Hash32([0; 32]), signature: Signature([0; 64]) }
+}
+
 pub(super) fn object() -> impl Strategy<Value = Object> {
-    prop_oneof![datanet(), contribution(), manifest(), model(), receipt(), operation(), commit(), reveal()]
+    prop_oneof![datanet(), contribution(), manifest(), model(), receipt(), operation(), commit(), reveal(), evidence()]
 }
 
 pub(super) fn envelope() -> impl Strategy<Value = Envelope> {
