@@ -1,7 +1,7 @@
 //! A running node: disk, network, core, content and API, started in this order and stopped in the other.
 
 pub mod checks;
-mod clock;
+pub(crate) mod clock;
 pub mod content;
 pub mod driver;
 pub mod ingest;
