@@ -1,21 +1,25 @@
-//! Ill-treats a network of real processes for a long time, and reports whether all held.
+//! Ill-treats a network of real processes for a long time, and reports whether all held; or measures how fast it agrees
+//! over long distances.
 //!
 //! ```text
 //! make chaos ARGS="[--seed N] [--nodes 4] [--epoch-ms 100] [--kills 100] [--others 3] [--only kill,freeze,…] [--json FILE]"
+//! make chaos ARGS="--wan SECONDS [--wan-nodes 4,10] [--json FILE]"
 //! ```
 //!
 //! One network gets `--kills` kills and every other fault `--others` times, in an order and at moments that the printed
-//! seed decides; a second one, whose nodes reach each other over relays only, gets the partitions and as many kills as
-//! partitions. The moments are random in the load as it happens to run, so a seed repeats the order of the faults and
-//! their victims, not each byte.
+//! seed decides. A second one, whose nodes reach each other over relays only, gets the partitions and as many kills as
+//! partitions; a third gets the partitions in network namespaces, where the system allows these. The moments are random
+//! in the load as it happens to run, so a seed repeats the order of the faults and their victims, not each byte.
 
 mod trial;
+mod wan;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
+use trial::namespaces::Namespaces;
 use trial::net::Links;
 use trial::random::Random;
 use trial::{Fault, Plan, Report};
@@ -27,6 +31,9 @@ struct Options {
     kills: usize,
     others: usize,
     only: Vec<Fault>,
+    /// Measure distances for so long each, and nothing else.
+    wan: Option<Duration>,
+    wan_nodes: Vec<usize>,
     json: Option<PathBuf>,
 }
 
@@ -39,6 +46,8 @@ fn options() -> anyhow::Result<Options> {
         kills: 100,
         others: 3,
         only: Fault::ALL.to_vec(),
+        wan: None,
+        wan_nodes: vec![4, 10],
         json: None,
     };
     let mut words = std::env::args().skip(1);
@@ -51,9 +60,11 @@ fn options() -> anyhow::Result<Options> {
             "--epoch-ms" => options.epoch_ms = number()? as u64,
             "--kills" => options.kills = number()?,
             "--others" => options.others = number()?,
+            "--wan" => options.wan = Some(Duration::from_secs(number()? as u64)),
+            "--wan-nodes" => options.wan_nodes = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--json" => options.json = Some(value.into()),
             "--only" => options.only = value.split(',').map(fault).collect::<anyhow::Result<_>>()?,
-            _ => anyhow::bail!("{word} is none of --seed, --nodes, --epoch-ms, --kills, --others, --only, --json"),
+            _ => anyhow::bail!("{word} is no option of chaos; its first lines in the source list them"),
         }
     }
     anyhow::ensure!(options.nodes >= 4, "fewer than 4 validators cannot do without one: --nodes 4 or more");
@@ -68,25 +79,33 @@ fn fault(name: &str) -> anyhow::Result<Fault> {
 
 impl Options {
     /// The faults of one network, in random order.
-    fn faults(&self, random: &mut Random, relayed: bool) -> Vec<Fault> {
+    fn faults(&self, random: &mut Random, cut: bool) -> Vec<Fault> {
         let mut faults = Vec::new();
         for fault in &self.only {
-            let count = match (fault, relayed) {
+            let count = match (fault, cut) {
                 // A quarter of them soon after another start.
                 (Fault::Kill, false) => self.kills - self.kills / 4,
                 (Fault::KillSoon, false) => self.kills / 4,
-                (fault, relayed) if fault.needs_relays() == relayed => self.others,
+                (fault, cut) if fault.is_partition() == cut => self.others,
                 _ => 0,
             };
             faults.extend(std::iter::repeat_n(*fault, count));
         }
-        if relayed && self.only.contains(&Fault::Kill) {
+        if cut && self.only.contains(&Fault::Kill) {
             faults.extend(std::iter::repeat_n(Fault::Kill, faults.len()));
         }
         random.shuffle(&mut faults);
         faults
     }
+
+    fn write_json(&self, document: &Value) -> anyhow::Result<()> {
+        let Some(path) = &self.json else { return Ok(()) };
+        std::fs::write(path, format!("{document:#}\n")).with_context(|| format!("cannot write {}", path.display()))
+    }
 }
+
+/// Where the system has netem, all that a node sends is so late.
+const NAMESPACE_DELAY: Duration = Duration::from_millis(20);
 
 /// Relays that only carry.
 fn at_once(_: usize, _: usize) -> Duration {
@@ -96,10 +115,28 @@ fn at_once(_: usize, _: usize) -> Duration {
 fn main() -> anyhow::Result<ExitCode> {
     let options = options()?;
     eprintln!("seed {}: make chaos ARGS=\"--seed {}\" orders the same faults again", options.seed, options.seed);
+    if let Some(time) = options.wan {
+        let before = load_average();
+        let rows = wan::measure(&built_program()?, time, &options.wan_nodes, options.seed)?;
+        let document = json!({ "seed": options.seed, "load_average": [before, load_average()], "distances": rows });
+        options.write_json(&document)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (mut random, mut reports) = (Random::new(options.seed), Vec::new());
-    for (name, links) in [("processes", Links::Direct), ("partitions", Links::Relayed(at_once))] {
-        let faults = options.faults(&mut random, matches!(links, Links::Relayed(_)));
+    let trials = [
+        ("processes", Links::Direct),
+        ("partitions by relays", Links::Relayed(at_once)),
+        ("partitions of namespaces", Links::Namespaces(NAMESPACE_DELAY)),
+    ];
+    for (name, links) in trials {
+        let faults = options.faults(&mut random, links.can_be_cut());
         if faults.is_empty() {
+            continue;
+        }
+        if matches!(links, Links::Namespaces(_))
+            && let Err(error) = Namespaces::allowed()
+        {
+            println!("{name}: SKIPPED, because network namespaces are not allowed here: {error:#}");
             continue;
         }
         let plan = Plan {
@@ -117,14 +154,12 @@ fn main() -> anyhow::Result<ExitCode> {
         reports.push((name.to_owned(), report));
     }
     let held = reports.iter().all(|(_, report)| report.violations.is_empty());
-    if let Some(path) = &options.json {
-        let trials: serde_json::Map<String, Value> = reports
-            .into_iter()
-            .map(|(name, report)| Ok((name, serde_json::to_value(report)?)))
-            .collect::<anyhow::Result<_>>()?;
-        let document = json!({ "seed": options.seed, "held": held, "load_average": load_average(), "trials": trials });
-        std::fs::write(path, format!("{document:#}\n")).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    let trials: serde_json::Map<String, Value> = reports
+        .into_iter()
+        .map(|(name, report)| Ok((name, serde_json::to_value(report)?)))
+        .collect::<anyhow::Result<_>>()?;
+    options
+        .write_json(&json!({ "seed": options.seed, "held": held, "load_average": load_average(), "trials": trials }))?;
     println!("{}", if held { "everything held" } else { "NOT everything held" });
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,4 +1,5 @@
-//! A disk that is really full: one node's data on a file system of its own, in memory, which is filled to its last byte.
+//! A disk that is really full: one node's data on a file system of its own, in memory, which is filled almost to its last
+//! byte.
 //! Needs the right to mount (root, or a user namespace of its own: scripts/chaos asks for one).
 
 use daemon::devnet::Devnet;
@@ -11,6 +12,8 @@ use std::process::{Command, Stdio};
 const SIZE_MIB: u32 = 1024;
 /// The file that takes up the room.
 const BALLAST: &str = "ballast";
+/// What is left: enough to start with, and used up within seconds under load.
+const LEFT: u64 = 6 << 20;
 
 /// A node's data folder as a file system of its own.
 #[derive(Debug)]
@@ -41,22 +44,21 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Takes all the room that is left.
+/// Takes almost all the room that is left. The node must not be running: its database takes room ahead for its log, and
+/// would live on that for a long time.
 pub(crate) fn fill(disk: &SmallDisk) -> anyhow::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(disk.folder.join(BALLAST))?;
-    // Smaller and smaller, to the last page.
-    for size in [1 << 20, 1 << 12, 1] {
-        let chunk = vec![0_u8; size];
-        loop {
-            match file.write(&chunk) {
-                Ok(1..) => {}
-                Ok(0) => break,
-                Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                Err(error) => return Err(error.into()),
-            }
+    let chunk = vec![0_u8; 1 << 20];
+    loop {
+        match file.write(&chunk) {
+            Ok(1..) => {}
+            Ok(0) => break,
+            Err(error) if error.kind() == ErrorKind::StorageFull => break,
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    let taken = file.metadata()?.len();
+    Ok(file.set_len(taken.saturating_sub(LEFT))?)
 }
 
 /// Gives the room back.

@@ -149,9 +149,13 @@ impl Trial<'_> {
         let said = |log: &PathBuf| std::fs::read_to_string(log).map(|text| text.matches(WRITE_FAILED).count());
         let before = said(&log)?;
         match &self.small_disk {
-            Some(small) => super::disk::fill(small),
-            None => self.net.limit_files(victim, FULL_AT),
-        }?;
+            Some(small) => {
+                self.net.devnet.kill9(victim);
+                super::disk::fill(small)?;
+                self.net.devnet.restart(victim)?;
+            }
+            None => self.net.limit_files(victim, FULL_AT)?,
+        }
         let name = self.net.devnet.name(victim).to_owned();
         self.net.until(format!("{name} stops, as its disk is full"), |net| {
             Ok(net.devnet.pid(victim)?.is_none().then_some(()))
@@ -251,10 +255,7 @@ impl Trial<'_> {
         self.random.shuffle(&mut order);
         let half = self.random.below(2) == 0;
         let (group, rest) = order.split_at(if half { nodes / 2 } else { 1 });
-        let relay = self.net.relay.as_ref().context("partitions need relays")?;
-        let carried = relay.carried();
-        anyhow::ensure!(carried > 0, "nothing has passed the relays: the nodes reach each other elsewhere");
-        relay.part(group, how);
+        self.net.between.part(group, how)?;
         let cut_at = self.net.highest(0..nodes)?;
         let waited = if half {
             sleep(self.random.ms(500, 3_000));
@@ -265,7 +266,7 @@ impl Trial<'_> {
         let stuck = group.iter().chain(rest.iter().filter(|_| half));
         let heights: Vec<(usize, u64)> =
             stuck.map(|i| Ok((*i, self.net.height(*i)?))).collect::<anyhow::Result<_>>()?;
-        relay.heal();
+        self.net.between.heal()?;
         waited?;
         for (i, height) in heights {
             let name = self.net.devnet.name(i);

@@ -1,5 +1,6 @@
 //! A peer that is none of the nodes, and sends what it should not: malformed, oversized, stolen and replayed objects.
 
+use super::load::WRITERS;
 use super::net::{DEADLINE, Net, listens};
 use super::random::Random;
 use anyhow::Context as _;
@@ -66,7 +67,8 @@ impl Crime {
                 (Topic::Operation, wire::encode_envelope(&envelope))
             }
             Self::Replayed => {
-                let (from, to) = (net.key("alice"), net.key("bob").account());
+                // The first thing that the first writer did.
+                let (from, to) = (net.key(WRITERS[0]), net.key(WRITERS[1]).account());
                 let fee = net.genesis.params.object_fee;
                 let action = Action::Transfer { to, amount: Drops(1) };
                 let operation = Operation { account: from.account(), nonce: 0, fee, action };

@@ -14,6 +14,7 @@ pub(crate) mod disk;
 mod faults;
 pub(crate) mod hostile;
 mod load;
+pub(crate) mod namespaces;
 pub(crate) mod net;
 mod observer;
 pub(crate) mod random;
@@ -21,7 +22,7 @@ mod relay;
 
 use disk::SmallDisk;
 use load::{Load, Model, WRITERS};
-use net::{Links, Net};
+use net::{Between, Links, Net};
 use observer::Observer;
 use random::Random;
 use serde::Serialize;
@@ -85,8 +86,8 @@ impl Fault {
         }
     }
 
-    /// Does it need relays between the nodes?
-    pub(crate) const fn needs_relays(self) -> bool {
+    /// Does it need links that can be cut?
+    pub(crate) const fn is_partition(self) -> bool {
         matches!(self, Self::Silence | Self::Cut)
     }
 }
@@ -219,6 +220,9 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
             "no right to mount a file system: a full disk was made by a limit on the size of files (RLIMIT_FSIZE)"
                 .to_owned(),
         );
+    }
+    if let Between::Namespaces(spaces) = &net.between {
+        report.notes.extend(spaces.note());
     }
     let (model, load, observer) = (Model::register(&net)?, Load::new(&net)?, Observer::start(&net)?);
     let writers: Vec<_> = WRITERS.iter().map(|name| net.key(name)).collect();

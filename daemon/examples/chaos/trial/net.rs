@@ -4,7 +4,8 @@
 //! before it becomes the node: so one node alone gets a wrong clock or another network namespace, and nothing of that is
 //! made in the daemon. Signals and limits come from `kill` and `prlimit`, as an operator would send them.
 
-use super::relay::Relay;
+use super::namespaces::Namespaces;
+use super::relay::{Relay, Way};
 use anyhow::Context as _;
 use daemon::client::Client;
 use daemon::config::{CONFIG_FILE, Config};
@@ -15,6 +16,7 @@ use libp2p::multiaddr::Protocol;
 use protocol::crypto::SecretKey;
 use protocol::genesis::Genesis;
 use protocol::ids::Hash32;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,6 +38,51 @@ pub(crate) enum Links {
     Direct,
     /// Over relays, with the delay from one node to another.
     Relayed(fn(usize, usize) -> Duration),
+    /// Each node in a network namespace of its own, with this delay of all that it sends where the system has netem.
+    /// Needs the right to make namespaces.
+    Namespaces(Duration),
+}
+
+impl Links {
+    /// Can nodes be cut off?
+    pub(crate) const fn can_be_cut(self) -> bool {
+        !matches!(self, Self::Direct)
+    }
+}
+
+/// What lies between the nodes.
+pub(crate) enum Between {
+    /// Nothing of ours.
+    Nothing,
+    Relay(Relay),
+    Namespaces(Namespaces),
+}
+
+impl Between {
+    /// Cuts every way between a node of `group` and one outside.
+    pub(crate) fn part(&self, group: &[usize], how: Way) -> anyhow::Result<()> {
+        match self {
+            Self::Nothing => anyhow::bail!("nodes on bare loopback cannot be parted"),
+            Self::Relay(relay) => {
+                anyhow::ensure!(relay.carried() > 0, "nothing has passed the relays: the nodes meet elsewhere");
+                relay.part(group, how);
+                Ok(())
+            }
+            Self::Namespaces(spaces) => spaces.part(group),
+        }
+    }
+
+    /// Opens every way again.
+    pub(crate) fn heal(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Relay(relay) => {
+                relay.heal();
+                Ok(())
+            }
+            Self::Namespaces(spaces) => spaces.heal(),
+        }
+    }
 }
 
 /// A running network.
@@ -44,7 +91,7 @@ pub(crate) struct Net {
     pub(crate) genesis: Genesis,
     /// What is signed in this network.
     pub(crate) hash: Hash32,
-    pub(crate) relay: Option<Relay>,
+    pub(crate) between: Between,
     folder: Option<TempDir>,
 }
 
@@ -64,16 +111,17 @@ impl Net {
         options.params.epoch_ms = epoch_ms;
         let dir = folder.path().join("net");
         let devnet = Devnet::create_with(&dir, nodes, &options)?;
-        let relay = match links {
-            Links::Direct => None,
-            Links::Relayed(delay) => Some(put_relays(&devnet, delay, seed)?),
+        let between = match links {
+            Links::Direct => Between::Nothing,
+            Links::Relayed(delay) => Between::Relay(put_relays(&devnet, delay, seed)?),
+            Links::Namespaces(delay) => Between::Namespaces(Namespaces::make(&devnet, delay)?),
         };
         prepare(&devnet)?;
         let script = write_script(&dir, program)?;
         // What was prepared may have changed where the APIs listen.
         let devnet = Devnet::open(&dir)?.program(script).start()?;
         let genesis = devnet.genesis()?;
-        Ok(Self { hash: genesis.hash(), genesis, devnet, relay, folder: Some(folder) })
+        Ok(Self { hash: genesis.hash(), genesis, devnet, between, folder: Some(folder) })
     }
 
     pub(crate) fn nodes(&self) -> usize {
@@ -126,12 +174,7 @@ impl Net {
 
     /// From its next start on, the clock of node `i` is wrong by so much; 0 sets it right.
     pub(crate) fn set_clock(&self, i: usize, wrong_by_ms: i64) -> anyhow::Result<()> {
-        self.before_start(i, &format!("extra='--clock-offset-ms={wrong_by_ms}'\n"))
-    }
-
-    /// Shell variables for the next starts of node `i`: `extra` (words for the node), `under` (a command before it).
-    pub(crate) fn before_start(&self, i: usize, variables: &str) -> anyhow::Result<()> {
-        Ok(std::fs::write(self.devnet.home(i).join(BEFORE_START), variables)?)
+        before_start(&self.devnet, i, "extra", &format!("--clock-offset-ms={wrong_by_ms}"))
     }
 
     /// Waits for the first thing that `look` finds; its errors end the wait.
@@ -181,6 +224,12 @@ impl Net {
     pub(crate) fn keep_folder(&mut self) -> Option<PathBuf> {
         self.folder.take().map(TempDir::keep)
     }
+}
+
+/// Sets a shell variable for the next starts of node `i`: `extra` (words for the node), `under` (a command before it).
+pub(crate) fn before_start(devnet: &Devnet, i: usize, variable: &str, words: &str) -> anyhow::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(devnet.home(i).join(BEFORE_START))?;
+    Ok(writeln!(file, "{variable}='{words}'")?)
 }
 
 /// The TCP address that node `i` listens on, with its id.
