@@ -44,8 +44,8 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Takes almost all the room that is left. The node must not be running: its database takes room ahead for its log, and
-/// would live on that for a long time.
+/// Takes almost all the room that is left. The node must have been stopped in order: its database takes room ahead for its
+/// log, which only an orderly end gives back, and would live on that for minutes.
 pub(crate) fn fill(disk: &SmallDisk) -> anyhow::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(disk.folder.join(BALLAST))?;
     let chunk = vec![0_u8; 1 << 20];

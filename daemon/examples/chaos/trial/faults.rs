@@ -150,7 +150,8 @@ impl Trial<'_> {
         let before = said(&log)?;
         match &self.small_disk {
             Some(small) => {
-                self.net.devnet.kill9(victim);
+                let ended = self.net.devnet.stop(victim)?;
+                anyhow::ensure!(ended == Ended::Gracefully, "{} stopped {ended:?}", self.net.devnet.name(victim));
                 super::disk::fill(small)?;
                 self.net.devnet.restart(victim)?;
             }
