@@ -64,7 +64,7 @@ impl Crime {
                 let mut envelope = seal(&Object::Operation(operation), &[&victim], &net.hash)?;
                 let signature = thief.sign(Purpose::Author(Kind::Operation), &net.hash, &envelope.payload);
                 envelope.signatures.iter_mut().for_each(|signed| signed.1 = signature);
-                (Topic::Operation, wire::encode_envelope(&envelope))
+                (Topic::Operation, wire::encode_envelopes(vec![envelope]))
             }
             Self::Replayed => {
                 // The first thing that the first writer did.
@@ -72,7 +72,10 @@ impl Crime {
                 let fee = net.genesis.params.object_fee;
                 let action = Action::Transfer { to, amount: Drops(1) };
                 let operation = Operation { account: from.account(), nonce: 0, fee, action };
-                (Topic::Operation, wire::encode_envelope(&seal(&Object::Operation(operation), &[&from], &net.hash)?))
+                (
+                    Topic::Operation,
+                    wire::encode_envelopes(vec![seal(&Object::Operation(operation), &[&from], &net.hash)?]),
+                )
             }
         })
     }
