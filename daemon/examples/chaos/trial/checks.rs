@@ -32,14 +32,12 @@ impl Trial<'_> {
             let (id, by) = (&promise.id, self.net.devnet.name(promise.by));
             anyhow::ensure!(decided.contains(id), "{id}, which {by} acknowledged, is in no block");
         }
-        self.report.acknowledged = promises.len() as u64;
         self.report.decided = decided.len() as u64;
         let receipts: Vec<&str> =
             promises.iter().filter(|promise| promise.is_receipt).map(|promise| promise.id.as_str()).collect();
         self.check_money(&receipts, &decided)?;
         self.check_command_line(program, &receipts)?;
         self.observer.check()?;
-        self.report.votes_heard = self.observer.count();
         Ok(())
     }
 
