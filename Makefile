@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tributary/targ
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint check fmt
+.PHONY: help setup demo test bench chaos lint check fmt
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ test: setup ## the tests that CI runs; ARGS=NAME runs those whose name contains 
 
 bench: setup ## measure the figures of docs/benchmarks.md on this machine
 	scripts/bench $(ARGS)
+
+chaos: setup ## real processes under load, killed, frozen, wiped, cut off; ARGS="--kills 100 --json FILE"
+	scripts/chaos $(ARGS)
 
 lint: setup ## formatting, clippy, documentation, licences, hygiene: whatever CI refuses
 	cargo fmt --all --check

@@ -180,10 +180,14 @@ pub(super) struct Start {
     /// Stop when standard input closes, as it does when the parent process ends
     #[arg(long)]
     exit_with_parent: bool,
+    /// For tests: take the system's clock to be wrong by so many milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0, hide = true, allow_negative_numbers = true)]
+    clock_offset_ms: i64,
 }
 
 impl Start {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        node_process::clock::set_offset_ms(self.clock_offset_ms);
         let mut config = Config::load(&context.home()?, super::environment(), &self.set)?;
         if let Some(record) = self.record {
             // A path on the command line is meant from where the command is given.

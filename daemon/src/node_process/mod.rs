@@ -2,7 +2,7 @@
 
 pub mod agreement;
 pub mod checks;
-mod clock;
+pub(crate) mod clock;
 pub mod content;
 pub mod driver;
 pub mod fetch;

@@ -2,6 +2,7 @@
 
 mod api;
 mod arrows;
+mod chaos;
 mod cli_node;
 mod config;
 mod network;

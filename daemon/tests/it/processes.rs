@@ -1,5 +1,5 @@
-//! Networks of real processes, as a hard life treats them: killed in the middle of work, left behind, lied to by a
-//! peer, damaged on disk, replayed from their logs.
+//! Networks of real processes, as a hard life treats them: left behind, lied to by a peer, damaged on disk, replayed
+//! from their logs. What happens to them under load is tried in `chaos`.
 //!
 //! What is random comes from one seed, which each test prints; `TRIBUTARY_TEST_SEED` runs that seed again. Nothing here
 //! waits for time to pass: every wait is for a condition, with a deadline far beyond what it takes.
@@ -18,8 +18,6 @@ use protocol::objects::{Action, Drops, Envelope, Object, Operation};
 use protocol::wire;
 use serde_json::Value;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
@@ -30,8 +28,6 @@ mod hostile;
 const DEADLINE: Duration = Duration::from_secs(120);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(10);
-/// The accounts that work at once.
-const WRITERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
 /// The first thing that `look` finds.
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -143,105 +139,6 @@ fn submit(client: &Client, envelope: &Envelope) -> Result<String, ClientError> {
 
 fn account(client: &Client, account: Account) -> Value {
     client.get(&format!("/v1/accounts/{account}")).unwrap()
-}
-
-fn drops(value: &Value) -> u128 {
-    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no amount"))
-}
-
-/// Clients that write without end, each to whichever node it meets.
-struct Load<'a> {
-    net: &'a [Client],
-    stop: &'a AtomicBool,
-    /// Ids that some node acknowledged, with that node.
-    promised: &'a Mutex<Vec<(String, usize)>>,
-    genesis: Hash32,
-    object_fee: Drops,
-}
-
-impl Load<'_> {
-    /// One account's transfers of one drop, in its own order, until told to stop.
-    fn write(&self, key: &SecretKey, to: Account, mut random: Random) {
-        let mut nonce = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            let envelope = transfer(key, nonce, to, 1, self.object_fee, &self.genesis);
-            let by = random.below(self.net.len());
-            match submit(&self.net[by], &envelope) {
-                Ok(id) => {
-                    self.promised.lock().unwrap().push((id, by));
-                    nonce += 1;
-                }
-                // That node was killed just now, perhaps after it took the object: the same goes to another one.
-                Err(ClientError::Unreachable { .. }) => {}
-                // An answer that a kill cut off had been a yes.
-                Err(error) if error.code() == "duplicate" => nonce += 1,
-                Err(error) if error.code() == "nonce" => {
-                    let known: Result<Value, _> = self.net[by].get(&format!("/v1/accounts/{}", key.account()));
-                    match known.ok().and_then(|shown| shown["nonce"].as_u64()) {
-                        Some(next) if next > nonce => nonce += 1,
-                        // Too far ahead: what a killed node holds has to come first.
-                        _ => sleep(LOOK),
-                    }
-                }
-                Err(error) if ["full", "unavailable"].contains(&error.code()) => sleep(LOOK),
-                Err(error) => panic!("refused with {}: {error}", error.code()),
-            }
-        }
-    }
-}
-
-#[test]
-fn nothing_acknowledged_is_lost_when_nodes_are_killed() {
-    let mut random = Random::of_this_run();
-    let mut net = Net::start(4, 100);
-    let clients: Vec<Client> = (0..4).map(|i| net.api(i)).collect();
-    let (stop, promised) = (AtomicBool::new(false), Mutex::new(Vec::new()));
-    let (genesis, object_fee) = (net.genesis, net.object_fee);
-    let load = Load { net: &clients, stop: &stop, promised: &promised, genesis, object_fee };
-    let keys: Vec<SecretKey> = WRITERS.iter().map(|name| net.key(name)).collect();
-    let count = || promised.lock().unwrap().len();
-    std::thread::scope(|scope| {
-        for (i, key) in keys.iter().enumerate() {
-            let (load, random) = (&load, Random(random.next()));
-            let to = keys[(i + 1) % keys.len()].account();
-            scope.spawn(move || load.write(key, to, random));
-        }
-        // However the rounds end, the writers end too.
-        let _stop = StopOnDrop(&stop);
-        for round in 0..4 {
-            let (victim, after) = (random.below(4), count() + 20 + random.below(60));
-            until("more acknowledged objects", || (count() >= after).then_some(()));
-            net.devnet.kill9(victim);
-            let killed = Instant::now();
-            net.devnet.restart(victim).unwrap();
-            eprintln!("round {round}: node{victim} killed after {after}, ready after {:?}", killed.elapsed());
-        }
-    });
-    let promised = promised.into_inner().unwrap();
-    eprintln!("{} objects acknowledged", promised.len());
-    for (id, by) in &promised {
-        let first = net.place(*by, id);
-        for i in 0..4 {
-            assert_eq!(net.place(i, id), first, "{id} on nodes {by} and {i}");
-        }
-    }
-    same_chain(&net);
-    // Drops only went round, but for the fees.
-    let shown: Vec<Value> = keys.iter().map(|key| account(&clients[0], key.account())).collect();
-    let left: u128 = shown.iter().map(|shown| drops(&shown["available"])).sum();
-    let operations: u64 = shown.iter().map(|shown| shown["nonce"].as_u64().unwrap()).sum();
-    assert!(operations >= promised.len() as u64);
-    let fortune = Drops::CREDIT.0 * 1_000_000;
-    assert_eq!(left + u128::from(operations) * net.object_fee.0, 4 * fortune);
-    assert!(net.devnet.stop_all().iter().all(|(_, how)| *how == Ended::Gracefully));
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// All nodes have the same blocks and state roots, up to the height that all have.

@@ -6,7 +6,7 @@ use daemon::config::Config;
 use daemon::keys::NodeKeys;
 use daemon::network::{self, NetworkConfig, NetworkEvent, NetworkHandle, Topic};
 use libp2p::{Multiaddr, PeerId, multiaddr};
-use protocol::crypto::Signature;
+use protocol::crypto::{Purpose, Signature};
 use protocol::limits::MAX_GOSSIP_BYTES;
 use protocol::wire::ConsensusMessage;
 use std::collections::BTreeSet;
@@ -112,6 +112,11 @@ fn crimes(net: &Net, vote: &ConsensusMessage, random: &mut Random) -> Vec<Crime>
         envelopes[random.below(9)].signatures[0].1.0[random.below(32)] ^= 1;
         (Topic::Operation, wire::encode_envelopes(envelopes))
     });
+    let stolen = each(&mut |nonce| {
+        let (mut envelope, thief) = (net.transfer(&erin, nonce.into(), bob, 1_000_000), SecretKey::from_seed([9; 32]));
+        envelope.signatures[0].1 = thief.sign(Purpose::Author(envelope.kind), &net.genesis, &envelope.payload);
+        (Topic::Operation, encode(&envelope))
+    });
     let foreign = each(&mut |nonce| {
         let other = Hash32([7; 32]);
         (Topic::Operation, encode(&transfer(&erin, nonce.into(), bob, 1, net.object_fee, &other)))
@@ -140,6 +145,7 @@ fn crimes(net: &Net, vote: &ConsensusMessage, random: &mut Random) -> Vec<Crime>
         crime("garbage as votes", "consensus", "malformed", noise),
         crime("altered signatures", "gossip", "signature", forged),
         crime("one altered signature among good ones", "gossip", "signature", one_of_many),
+        crime("money of others under a thief's signature", "gossip", "signature", stolen),
         crime("objects of another network", "gossip", "signature", foreign),
         crime("objects on another topic", "gossip", "topic", misplaced),
         crime("oversize objects", "gossip", "oversize", oversize),
