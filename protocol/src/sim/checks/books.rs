@@ -56,12 +56,16 @@ fn spend(genesis: &Genesis, member: &Member, balances: &mut Balances) {
             Object::Receipt(receipt) => move_out(balances, receipt.payer, receipt.fee.0),
             Object::Operation(operation) => {
                 move_out(balances, operation.account, operation.fee.0);
-                if let Action::Transfer { to, amount } = operation.action {
-                    move_out(balances, operation.account, amount.0);
-                    move_in(balances, to, amount.0);
+                match operation.action {
+                    Action::Transfer { to, amount } => {
+                        move_out(balances, operation.account, amount.0);
+                        move_in(balances, to, amount.0);
+                    }
+                    Action::Bond { amount, .. } => move_out(balances, operation.account, amount.0),
+                    _ => {}
                 }
             }
-            Object::AttributionCommit(_) | Object::AttributionReveal(_) => {}
+            Object::AttributionCommit(_) | Object::AttributionReveal(_) | Object::Evidence(_) => {}
             other => {
                 for (author, _) in other.signers() {
                     move_out(balances, author, fee);

@@ -3,18 +3,35 @@
 //!
 //! What is signed and hashed is spelled out here once more, byte by byte.
 
+use crate::block::ValidatorSet;
 use crate::crypto::Signature;
 use crate::envelope::Verified;
 use crate::genesis::{Genesis, canonical};
 use crate::ids::{Account, Hash32};
+use crate::ledger::keys;
 use crate::node::Commit;
 use crate::objects::Object;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Validators' powers, and the name of the set in headers.
+#[derive(Clone)]
+struct Set {
+    power: BTreeMap<Account, u64>,
+    name: [u8; 32],
+}
+
+impl Set {
+    fn of(set: &ValidatorSet) -> Self {
+        let power = set.members().iter().map(|member| (member.key, member.power)).collect();
+        Self { power, name: named("tributary v1 validators", &[&canonical(set)]) }
+    }
+}
+
 /// The last block that was found to be right.
 pub(super) struct Validity {
     genesis: [u8; 32],
-    power: BTreeMap<Account, u64>,
+    /// The set of the height after the last, and of the one after that: a change counts two heights later.
+    sets: [Set; 2],
     real_signatures: bool,
     height: u64,
     parent: [u8; 32],
@@ -34,7 +51,7 @@ impl Validity {
     pub(super) fn new(genesis: &Genesis, real_signatures: bool) -> Self {
         Self {
             genesis: named("tributary v1 genesis", &[&canonical(genesis)]),
-            power: genesis.validators.iter().map(|validator| (validator.key, validator.power)).collect(),
+            sets: [Set::of(&ValidatorSet::of_genesis(genesis)), Set::of(&ValidatorSet::of_genesis(genesis))],
             real_signatures,
             height: 0,
             parent: [0; 32],
@@ -54,13 +71,21 @@ impl Validity {
         must(header.parent.0 == self.parent, "its parent is not the block before")?;
         must(header.time_ms > self.time_ms, "its time is not after that of the block before")?;
         must(header.body.0 == named("tributary v1 block body", &[&canonical(body)]), "it has another body")?;
-        must(self.power.contains_key(&header.proposer), "its proposer is no validator")?;
+        let [set, next] = &self.sets;
+        must(set.power.contains_key(&header.proposer), "its proposer is no validator")?;
+        must(header.validators.0 == set.name, "it names other validators than those of its height")?;
+        must(header.next_validators.0 == next.name, "it names other validators than those of the next height")?;
         must(certificate.block.0 == id && certificate.height == height, "its certificate is of another block")?;
         must(body.last_commit.is_some() == (height > 1), "it lacks its parent's certificate")?;
         self.certificate(commit, &header.validators).map_err(|what| format!("block {height}: {what}"))?;
         for envelope in &body.envelopes {
             self.signed(envelope).map_err(|what| format!("block {height}: {what}"))?;
         }
+        let after = match commit.changes.get(keys::NEXT_VALIDATORS) {
+            Some(Some(bytes)) => Set::of(&borsh::from_slice(bytes).map_err(|error| error.to_string())?),
+            _ => self.sets[1].clone(),
+        };
+        self.sets = [self.sets[1].clone(), after];
         (self.height, self.parent, self.time_ms) = (height, id, header.time_ms);
         Ok(())
     }
@@ -69,7 +94,7 @@ impl Validity {
         let certificate = &commit.certificate;
         let (mut seen, mut power) = (BTreeSet::new(), 0_u128);
         for (signer, signature) in &certificate.signatures {
-            let more = self.power.get(signer).ok_or(format!("{signer} certifies it and is no validator"))?;
+            let more = self.sets[0].power.get(signer).ok_or(format!("{signer} certifies it and is no validator"))?;
             if !seen.insert(signer) {
                 return Err(format!("{signer} certifies it twice"));
             }
@@ -89,7 +114,7 @@ impl Validity {
                 return Err(format!("the signature of {signer} on its certificate does not hold"));
             }
         }
-        let all: u128 = self.power.values().map(|power| u128::from(*power)).sum();
+        let all: u128 = self.sets[0].power.values().map(|power| u128::from(*power)).sum();
         if power * 3 > all * 2 { Ok(()) } else { Err(format!("power {power} of {all} certifies it")) }
     }
 
