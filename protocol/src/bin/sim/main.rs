@@ -4,6 +4,7 @@
 //! on how many threads there are.
 
 mod args;
+mod latency;
 mod report;
 
 use args::{Command, Simulate};
@@ -16,7 +17,10 @@ fn main() -> std::process::ExitCode {
     let words = std::env::args().skip(1);
     let done = match args::parse(words) {
         Ok(Command::Simulate(command)) => simulate(&command),
-        Ok(Command::Latency(_)) => Err("not yet".to_owned()),
+        Ok(Command::Latency(command)) => {
+            latency::run(&command);
+            Ok(true)
+        }
         Ok(Command::List) => {
             report::list();
             Ok(true)
