@@ -68,7 +68,6 @@ fn simulate(command: &Simulate) -> Result<bool, String> {
 }
 
 /// Runs every seed of one case, on all threads; the outcomes come back in the order of seeds.
-#[expect(clippy::disallowed_methods, reason = "threads live in the program, never in what is simulated")]
 fn run_all(command: &Simulate, options: &(impl Fn(u64) -> Options + Sync)) -> Vec<Outcome> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = command.jobs.unwrap_or(processors);
