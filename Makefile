@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tributary/targ
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench chaos lint check fmt
+.PHONY: help setup demo test sim bench chaos lint check fmt
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,10 @@ demo: setup ## four validators on real data, to the first payouts; ARGS=--once e
 test: setup ## the tests that CI runs; ARGS=NAME runs those whose name contains NAME
 	scripts/test $(ARGS)
 
+sim: setup ## the simulator, for as long as you like; ARGS="--seeds 0..1000 --scenario all", ARGS=latency, ARGS=list
+	cargo run --release --locked --package tributary-protocol --features sim --bin sim -- \
+		$(or $(ARGS),--seeds 0..100 --scenario all)
+
 bench: setup ## measure the figures of docs/benchmarks.md on this machine
 	scripts/bench $(ARGS)
 
@@ -34,6 +38,7 @@ lint: setup ## formatting, clippy, documentation, licences, hygiene: whatever CI
 	scripts/hygiene
 	scripts/licences
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --release --locked --package tributary-protocol --features sim --bin sim -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --workspace
 
 check: setup ## fast: does it compile, without building it

@@ -74,6 +74,15 @@ impl WalEntry {
         })
     }
 
+    /// Is it a vote or proposal of this validator?
+    pub(super) fn is_signed_by(&self, validator: &Account) -> bool {
+        match self {
+            Self::Vote(vote) => vote.validator == *validator,
+            Self::Proposal(proposal) => proposal.validator == *validator,
+            Self::Polka(_) | Self::Value { .. } | Self::Timeout { .. } => false,
+        }
+    }
+
     /// The input that was logged.
     pub(super) fn input(&self) -> CoreInput {
         match self {

@@ -83,7 +83,8 @@ struct Io {
     timeouts: LinearTimeouts,
     record: SignRecord,
     height: u64,
-    replaying: bool,
+    /// While a log is fed back: what this validator signed in it.
+    replaying: Option<BTreeSet<Vec<u8>>>,
     timers: BTreeMap<u64, Timeout>,
     next_timer: u64,
     blocks: BTreeMap<BlockId, Block>,
@@ -134,7 +135,7 @@ impl Host {
             timeouts: timeouts(),
             record,
             height: 0,
-            replaying: false,
+            replaying: None,
             timers: BTreeMap::new(),
             next_timer: 0,
             blocks: BTreeMap::new(),
@@ -207,16 +208,17 @@ impl Host {
             }
             entries.push(entry);
         }
-        self.io.replaying = !entries.is_empty();
+        let own = |entry: &&WalEntry| entry.is_signed_by(&self.io.address);
+        self.io.replaying = (!entries.is_empty()).then(|| entries.iter().filter(own).map(canonical).collect());
         self.feed(Input::StartHeight(Height(height), Members(set), false, None, VoteExtensionPolicy::Disabled));
-        if self.io.replaying {
+        if self.io.replaying.is_some() {
             let inputs: Vec<CoreInput> = entries.iter().map(WalEntry::input).collect();
             self.core.index_wal_entries(inputs.iter());
             for input in inputs {
                 self.feed(input);
             }
             self.core.reset_entries_index();
-            self.io.replaying = false;
+            self.io.replaying = None;
         }
         let blocks = &self.io.blocks;
         let lacks_block = |entry: WalEntry| match entry {
@@ -459,10 +461,17 @@ impl Io {
             Effect::VerifyPolkaCertificate(polka, _, thresholds, r) => r.resume_with(self.polka(&polka, thresholds)),
             Effect::VerifyRoundCertificate(round, _, thresholds, r) => r.resume_with(self.round(&round, thresholds)),
             Effect::WalAppend(height, input, r) => {
-                if !self.replaying && height.0 == self.height {
+                if height.0 == self.height {
                     let entry = WalEntry::of(&input, |id| self.blocks.get(id).cloned());
+                    // What is signed while a log is fed back is what a power cut took from its end, after the last-sign
+                    // record was written. Not logged again, it would be missing when this place is passed once more,
+                    // and could not be signed then.
+                    let is_new = |entry: &WalEntry| match &self.replaying {
+                        None => true,
+                        Some(own) => entry.is_signed_by(&self.address) && !own.contains(&canonical(entry)),
+                    };
                     let logged = |entry| Out::Wal { height: height.0, entry: canonical(&entry) };
-                    self.out.extend(entry.map(logged));
+                    self.out.extend(entry.filter(is_new).map(logged));
                 }
                 r.resume_with(())
             }

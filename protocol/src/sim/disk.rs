@@ -116,7 +116,8 @@ impl Disk {
         }
         let written = self.unsynced.len();
         let survive = match atomic && self.old.is_none() {
-            true => dice.roll(2) as usize * written,
+            true if dice.chance(500) => written,
+            true => 0,
             false => dice.index(written + 1),
         };
         let lost = Lost { writes: (written - survive) as u64, torn: survive < written && dice.chance(500) };

@@ -5,6 +5,7 @@ use super::requests::{Fetch, Want};
 use super::world::{Event, NodeIndex, Packet, World};
 use crate::envelope::Verified;
 use crate::node::{Effect, Input, Node, Notice, Source, Timer, Verdict, Write};
+use crate::wire::ConsensusMessage;
 use std::rc::Rc;
 
 /// Milliseconds that fetching and indexing a manifest takes.
@@ -79,7 +80,9 @@ impl World {
             let now = self.members[index].clock.read(self.now);
             let Some(node) = self.members[index].node.as_mut() else { break };
             for effect in node.handle(now, input) {
-                self.journal.effect(self.now, index, &effect);
+                if self.checked {
+                    self.journal.effect(self.now, index, &effect);
+                }
                 if self.members[index].honest {
                     self.checks.asked(index, &effect);
                 }
@@ -135,15 +138,20 @@ impl World {
         if dirty {
             self.members[index].disk.sync();
         }
-        self.checks.settled_down(self.now, &self.members[index]);
+        if self.checked {
+            self.checks.settled_down(self.now, &self.members[index]);
+        }
     }
 
     fn persist(&mut self, index: NodeIndex, write: Write) {
-        if self.members[index].is_honest() {
+        if self.checked && self.members[index].is_honest() {
             self.checks.wrote(self.now, index, &write);
         }
         if let Write::Commit(commit) = &write {
             let height = commit.block.header.height;
+            if let Some(watch) = &mut self.stopwatch {
+                watch.committed(self.now, commit.certificate.block, commit.certificate.round);
+            }
             self.members[index].offered.retain(|_, block| block.header.height >= height);
         }
         self.members[index].disk.write(write);
@@ -169,6 +177,9 @@ impl World {
             Effect::PublishConsensus(message) => {
                 if self.members[index].is_honest() {
                     self.checks.published(self.now, index, &message);
+                }
+                if let (Some(watch), ConsensusMessage::Proposal(proposal)) = (&mut self.stopwatch, &message) {
+                    watch.proposed(self.now, proposal.block);
                 }
                 self.gossip(index, &Packet::Consensus(Rc::new(message)));
             }

@@ -6,7 +6,8 @@
 //! - `load` is what people do, `content` what they wrote; `faults` is what fails when, `attackers` who breaks the rules.
 //! - `checks` looks for broken promises, each checker by its own arithmetic; `ablation` takes away what the design rests
 //!   on, so that the checkers can be seen to see.
-//! - `scenario` is the table of what is tried, `run` one run of it.
+//! - `scenario` is the table of what is tried, `run` one run of it;
+//!   `latency` measures instead.
 //!
 //! The same seed gives the same [`run::Outcome::digest`] in any process. Bandwidth, CPU time and gossip over several hops
 //! are not modelled: messages go directly and cost their link's latency.
@@ -21,6 +22,7 @@ pub mod disk;
 mod effects;
 mod faults;
 pub mod journal;
+pub mod latency;
 pub mod load;
 pub mod member;
 pub mod network;

@@ -7,6 +7,7 @@ use super::content::Content;
 use super::dice::Dice;
 use super::disk::{Disk, Forgets};
 use super::journal::Journal;
+use super::latency::Stopwatch;
 use super::member::{Member, peer};
 use super::network::{Links, Network};
 use super::requests::Fetch;
@@ -69,6 +70,8 @@ pub struct Setup {
     pub may_stop: bool,
     /// Signatures are ed25519, not hashes.
     pub real_signatures: bool,
+    /// Somebody looks for broken promises, and everything enters the digest.
+    pub checked: bool,
     /// Keep an event log.
     pub logged: bool,
 }
@@ -87,6 +90,7 @@ impl Setup {
             leaks_roots: false,
             may_stop: false,
             real_signatures: false,
+            checked: true,
             logged: false,
         }
     }
@@ -187,6 +191,10 @@ pub struct World {
     pub mute: bool,
     /// Blocks of honest criminals aside, honest roots reach criminals before they commit.
     pub(super) leaks_roots: bool,
+    /// Is everything looked at?
+    pub(super) checked: bool,
+    /// When blocks are proposed and committed, if that is measured.
+    pub(super) stopwatch: Option<Stopwatch>,
     /// Answers to local submissions.
     pub(super) replies: BTreeMap<Token, Result<ObjectId, Refusal>>,
     /// Who waits for an answer about a pool, and in which of its lives it asked.
@@ -220,6 +228,8 @@ impl World {
             now: BEGINNING_MS,
             false_bodies: false,
             mute: false,
+            checked: setup.checked,
+            stopwatch: None,
             leaks_roots: setup.leaks_roots,
             replies: BTreeMap::new(),
             asking: BTreeMap::new(),

@@ -4,6 +4,7 @@
 //! on how many threads there are.
 
 mod args;
+mod latency;
 mod report;
 
 use args::{Command, Simulate};
@@ -16,7 +17,10 @@ fn main() -> std::process::ExitCode {
     let words = std::env::args().skip(1);
     let done = match args::parse(words) {
         Ok(Command::Simulate(command)) => simulate(&command),
-        Ok(Command::Latency(_)) => Err("not yet".to_owned()),
+        Ok(Command::Latency(command)) => {
+            latency::run(&command);
+            Ok(true)
+        }
         Ok(Command::List) => {
             report::list();
             Ok(true)
@@ -64,7 +68,6 @@ fn simulate(command: &Simulate) -> Result<bool, String> {
 }
 
 /// Runs every seed of one case, on all threads; the outcomes come back in the order of seeds.
-#[expect(clippy::disallowed_methods, reason = "threads live in the program, never in what is simulated")]
 fn run_all(command: &Simulate, options: &(impl Fn(u64) -> Options + Sync)) -> Vec<Outcome> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = command.jobs.unwrap_or(processors);
