@@ -81,7 +81,7 @@ impl Task {
     fn on_behaviour_event(&mut self, event: BehaviourEvent, now: Instant) {
         match event {
             BehaviourEvent::Gossip(event) => self.on_gossip_event(event, now),
-            BehaviourEvent::Direct(direct::Event::Message { peer, data }) => self.on_direct(peer, data),
+            BehaviourEvent::Direct(direct::Event::Message { peer, data }) => self.on_direct(peer, data, now),
             BehaviourEvent::Direct(direct::Event::Malformed { peer }) => {
                 self.misbehaved(peer, Misdeed::MalformedMessage, now);
             }
@@ -192,7 +192,11 @@ impl Task {
         }
     }
 
-    fn on_direct(&mut self, peer: PeerId, data: Vec<u8>) {
+    fn on_direct(&mut self, peer: PeerId, data: Vec<u8>, now: Instant) {
+        if !self.standings.may_tell(peer, now) {
+            counters::direct_dropped("rate_limited");
+            return self.misbehaved(peer, Misdeed::RateLimited, now);
+        }
         // Messages come with as little claim on the queue as gossip of agreement has.
         let dropped = self.events.capacity() <= EVENT_RESERVE_PEERS
             || self.events.try_send(NetworkEvent::Direct { peer, data }).is_err();

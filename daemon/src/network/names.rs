@@ -73,6 +73,10 @@ pub(super) struct Rate {
     pub(super) per_second: u32,
 }
 
+/// How many messages of agreement one peer may send straight to us. A validator says three or four things in an epoch, and
+/// no epochs are shorter than some milliseconds.
+pub(super) const DIRECT_RATE: Rate = Rate { burst: 4096, per_second: 1024 };
+
 impl Protocol {
     /// Every protocol; a node answers all of them.
     pub const ALL: [Protocol; 4] = [Protocol::Block, Protocol::Object, Protocol::Blob, Protocol::Status];

@@ -13,7 +13,7 @@ use libp2p::PeerId;
 use super::{
     constants::*,
     handle::Fault,
-    names::{Protocol, Rate},
+    names::{DIRECT_RATE, Protocol, Rate},
 };
 
 /// What a peer can do wrong, as far as this layer sees it.
@@ -78,6 +78,8 @@ pub(super) struct Standings {
     strikes: BTreeMap<PeerId, Strikes>,
     bans: BTreeMap<PeerId, Instant>,
     buckets: BTreeMap<(PeerId, Protocol), TokenBucket>,
+    /// Of messages that come straight.
+    messages: BTreeMap<PeerId, TokenBucket>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,12 +125,21 @@ impl Standings {
         self.buckets.entry((peer, protocol)).or_insert_with(|| TokenBucket::full(rate, now)).take(rate, now)
     }
 
+    /// Whether a peer may send one more message straight to us; counts it if so.
+    pub(super) fn may_tell(&mut self, peer: PeerId, now: Instant) -> bool {
+        self.messages.entry(peer).or_insert_with(|| TokenBucket::full(DIRECT_RATE, now)).take(DIRECT_RATE, now)
+    }
+
     /// Ends what has passed; returns the peers whose ban is over or had to make room.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<PeerId> {
         self.strikes.retain(|_, strikes| strikes.decayed(now).count > 0);
         self.buckets.retain(|(_, protocol), bucket| !bucket.is_full(protocol.rate(), now));
         while self.buckets.len() > STANDINGS {
             self.buckets.pop_first();
+        }
+        self.messages.retain(|_, bucket| !bucket.is_full(DIRECT_RATE, now));
+        while self.messages.len() > STANDINGS {
+            self.messages.pop_first();
         }
         let mut over: Vec<PeerId> =
             self.bans.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
@@ -261,7 +272,8 @@ mod tests {
             standings.may_ask(peer, Protocol::Status, start + Duration::from_micros(ms * 1000 + ms % 1000))
         });
         assert_eq!(given.count(), 2 * rate.per_second as usize);
+        assert!((0..DIRECT_RATE.burst).all(|_| standings.may_tell(peer, start)) && !standings.may_tell(peer, start));
         standings.expire(start + Duration::from_secs(3600));
-        assert!(standings.buckets.is_empty(), "full buckets are forgotten");
+        assert!(standings.buckets.is_empty() && standings.messages.is_empty(), "full buckets are forgotten");
     }
 }

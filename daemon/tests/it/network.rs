@@ -313,7 +313,7 @@ async fn requests_are_answered_over_both_transports() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_requests_than_places_wait_their_turn() {
     let (mut a, b) = pair(Over::Tcp).await;
-    let ids = (0..200_u32).map(|n| b.handle.request(a.id(), Protocol::Object, n.to_be_bytes().to_vec()));
+    let ids = (0..200_u32).map(|n| b.handle.request(a.id(), Protocol::Block, n.to_be_bytes().to_vec()));
     let asked = futures::future::join_all(ids);
     let answers = async {
         for _ in 0..200 {

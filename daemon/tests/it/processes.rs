@@ -23,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 mod hostile;
+mod paths;
 
 /// Far more than anything here takes, on a machine that is busy with other work too.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -2,7 +2,8 @@
 //!
 //! The order of effects is the contract: what must be durable comes before what depends on it. A driver carries them
 //! out in order; it may gather all [`Effect::Persist`] of several inputs into one synced write, as long as that write
-//! ends before any other of their effects begins.
+//! ends before any other of their effects begins. Verdicts, timers and questions to peers may go before: they promise
+//! nothing and show nothing, so a crash in between is as if the input had never come.
 
 use crate::block::{Block, Certificate, CompactBlock, MissingParts, Parts};
 use crate::envelope::Verified;

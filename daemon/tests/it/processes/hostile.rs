@@ -73,7 +73,7 @@ fn address(net: &Net, i: usize) -> Multiaddr {
 }
 
 /// The sum of a counter over all its labels that include those given, on one node.
-fn counted(net: &Net, i: usize, name: &str, labels: &[&str]) -> f64 {
+pub(super) fn counted(net: &Net, i: usize, name: &str, labels: &[&str]) -> f64 {
     let text = net.api(i).get_text("/metrics").unwrap();
     let lines = text.lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
