@@ -334,6 +334,7 @@ fn notice_json(notice: &Notice) -> (&'static str, Value) {
         }
         Notice::InvalidBlock { block, reason } => ("invalid", json!({ "block": block.to_string(), "reason": reason })),
         Notice::Equivocation { validator } => ("equivocation", json!({ "validator": validator.to_string() })),
+        Notice::Silent { height, reason } => ("silent", json!({ "height": height, "reason": reason })),
         Notice::BadSync { peer, reason } => {
             ("badsync", json!({ "peer": super::data::peer_text(&peer.0), "reason": reason }))
         }

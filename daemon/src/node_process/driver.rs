@@ -591,6 +591,9 @@ fn log_notice(notice: &Notice) {
         Notice::Equivocation { validator } => {
             tracing::warn!(validator = %validator, "a validator signed two messages in one place");
         }
+        Notice::Silent { height, reason } => {
+            tracing::error!(height, "this validator keeps silent until the others have decided this epoch: {reason}");
+        }
         Notice::BadSync { reason, .. } => tracing::warn!("a peer sent blocks that do not hold: {reason}"),
     }
 }

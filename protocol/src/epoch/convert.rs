@@ -1,7 +1,8 @@
 //! Between what travels ([`ConsensusMessage`]), what is logged ([`WalEntry`]) and what the core takes ([`Input`]).
 
 use super::context::{Height, Proposal, Tributary, Value, Vote, block_of, value_of, vote_step, vote_type};
-use crate::block::Block;
+use super::sign_record::Slot;
+use crate::block::{Block, VoteStep};
 use crate::ids::{Account, BlockId, Hash32};
 use crate::offence::{Offence, SaidProposal, SaidVote};
 use crate::wire::{ConsensusMessage, PolkaCert, RoundCert, RoundCertKind, RoundSignature, SignedProposal, SignedVote};
@@ -74,12 +75,20 @@ impl WalEntry {
         })
     }
 
-    /// Is it a vote or proposal of this validator?
-    pub(super) fn is_signed_by(&self, validator: &Account) -> bool {
+    /// The place that this validator signed for by it, if it is its vote or proposal.
+    pub(super) fn signed_place(&self, validator: &Account) -> Option<Slot> {
         match self {
-            Self::Vote(vote) => vote.validator == *validator,
-            Self::Proposal(proposal) => proposal.validator == *validator,
-            Self::Polka(_) | Self::Value { .. } | Self::Timeout { .. } => false,
+            Self::Vote(vote) if vote.validator == *validator => {
+                let step = match vote.step {
+                    VoteStep::Prevote => Slot::PREVOTE,
+                    VoteStep::Precommit => Slot::PRECOMMIT,
+                };
+                Some(Slot::new(vote.height, Round::new(vote.round), step))
+            }
+            Self::Proposal(proposal) if proposal.validator == *validator => {
+                Some(Slot::new(proposal.height, Round::new(proposal.round), Slot::PROPOSAL))
+            }
+            _ => None,
         }
     }
 

@@ -5,6 +5,8 @@
 //! - What the core logs comes out before what depends on it, and after a failure nothing comes out at all: the core
 //!   itself goes on after a handler's error, so the host is poisoned instead ([`Host::fatal`]).
 //! - Nothing is signed twice in one place: the last-sign record is checked and comes out before any signature leaves.
+//!   Where it refuses, the log of this height is lost, and with it what this validator is locked on: it stays silent
+//!   until the others have decided the height.
 //! - Logged values carry their block, so that a decision reached again after a restart has its block at hand.
 //! - Every signature is checked once ([`Signatures`]), against the set of its height.
 //! - No target time is given to the core, which is its only use of a wall clock.
@@ -71,6 +73,13 @@ pub(crate) enum Out {
     Offer(BlockId),
     /// A block is decided.
     Decided(Certificate),
+    /// This validator takes no part in a height any more, because it would contradict itself or might.
+    Silent {
+        /// The height.
+        height: u64,
+        /// What it would have signed, and what it had signed.
+        reason: String,
+    },
     /// Somebody signed two messages in one place.
     Equivocation(Offence),
 }
@@ -93,6 +102,10 @@ struct Io {
     /// Proposals of before a restart whose blocks are not here.
     bare: Vec<SignedProposal>,
     out: Vec<Out>,
+    /// A signature was refused: how much had come out before, and why.
+    refused: Option<(usize, String)>,
+    /// Nothing is said at this height any more.
+    silent: Option<u64>,
     fatal: Option<String>,
 }
 
@@ -100,6 +113,16 @@ struct Io {
 pub(crate) struct Host {
     core: State<Tributary>,
     io: Io,
+}
+
+fn new_core(address: Account, set: Arc<ValidatorSet>) -> State<Tributary> {
+    let params = Params {
+        address,
+        threshold_params: ThresholdParams::default(),
+        value_payload: ValuePayload::ProposalAndParts,
+        enabled: true,
+    };
+    State::new(Tributary, Height(0), Members(set), params, FUTURE_HEIGHTS, FUTURE_MESSAGES)
 }
 
 /// How long each step of agreement may take in its first round, and how much longer in each later one. The first rounds
@@ -121,13 +144,7 @@ impl Host {
     /// A host that has not started any height. `record` is the last-sign record on disk, if there is one.
     pub(crate) fn new(key: SecretKey, genesis: Hash32, set: Arc<ValidatorSet>, record: SignRecord) -> Self {
         let address = key.account();
-        let params = Params {
-            address,
-            threshold_params: ThresholdParams::default(),
-            value_payload: ValuePayload::ProposalAndParts,
-            enabled: true,
-        };
-        let core = State::new(Tributary, Height(0), Members(set), params, FUTURE_HEIGHTS, FUTURE_MESSAGES);
+        let core = new_core(address, set);
         let io = Io {
             key,
             address,
@@ -142,6 +159,8 @@ impl Host {
             own: BTreeSet::new(),
             bare: Vec::new(),
             out: Vec::new(),
+            refused: None,
+            silent: None,
             fatal: None,
         };
         Self { core, io }
@@ -195,7 +214,7 @@ impl Host {
         let Some(set) = self.io.signatures.set(height).cloned() else {
             return Err(format!("the validators of height {height} are not known"));
         };
-        self.io.height = height;
+        (self.io.height, self.io.silent) = (height, None);
         self.io.blocks.clear();
         self.io.own.clear();
         let mut entries = Vec::with_capacity(log.len());
@@ -208,7 +227,17 @@ impl Host {
             }
             entries.push(entry);
         }
-        let own = |entry: &&WalEntry| entry.is_signed_by(&self.io.address);
+        let place = |entry: &WalEntry| entry.signed_place(&self.io.address);
+        let last = entries.iter().filter_map(place).max();
+        if !self.io.record.may_continue(height, last) {
+            let reason = format!(
+                "the log of epoch {height} has lost what this validator signed there, and with it what it is bound to; \
+                 the database was damaged or restored from a backup"
+            );
+            self.fall_silent(self.io.out.len(), reason);
+            return Ok(());
+        }
+        let own = |entry: &&WalEntry| place(entry).is_some();
         self.io.replaying = (!entries.is_empty()).then(|| entries.iter().filter(own).map(canonical).collect());
         self.feed(Input::StartHeight(Height(height), Members(set), false, None, VoteExtensionPolicy::Disabled));
         if self.io.replaying.is_some() {
@@ -325,14 +354,29 @@ impl Host {
     }
 
     fn feed(&mut self, input: CoreInput) {
-        if self.io.fatal.is_some() {
+        if self.io.fatal.is_some() || self.io.silent.is_some() {
             return;
         }
         let (core, io) = (&mut self.core, &mut self.io);
         let result: Result<(), Error<Tributary>> =
             malachite::process!(input: input, state: core, metrics: &(), with: effect => io.handle(effect));
-        if let Err(error) = result {
+        if let Some((before, reason)) = self.io.refused.take() {
+            self.fall_silent(before, reason);
+        } else if let Err(error) = result {
             self.io.fatal.get_or_insert_with(|| format!("agreement stopped: {error}"));
+        }
+    }
+
+    /// Ends this validator's part in the open height. What came out before the refusal counts, and nothing after it: the
+    /// core has moved on as if the signature were there, so it is not asked again.
+    fn fall_silent(&mut self, before: usize, reason: String) {
+        self.io.out.truncate(before);
+        let timers = std::mem::take(&mut self.io.timers);
+        self.io.out.extend(timers.into_keys().map(Out::CancelTimer));
+        self.io.silent = Some(self.io.height);
+        self.io.out.push(Out::Silent { height: self.io.height, reason });
+        if let Some(set) = self.io.signatures.set(self.io.height).cloned() {
+            self.core = new_core(self.io.address, set);
         }
     }
 }
@@ -468,7 +512,7 @@ impl Io {
                     // and could not be signed then.
                     let is_new = |entry: &WalEntry| match &self.replaying {
                         None => true,
-                        Some(own) => entry.is_signed_by(&self.address) && !own.contains(&canonical(entry)),
+                        Some(own) => entry.signed_place(&self.address).is_some() && !own.contains(&canonical(entry)),
                     };
                     let logged = |entry| Out::Wal { height: height.0, entry: canonical(&entry) };
                     self.out.extend(entry.filter(is_new).map(logged));
@@ -482,12 +526,12 @@ impl Io {
     }
 
     fn publish(&mut self, message: ConsensusMessage) {
-        if self.fatal.is_none() {
+        if self.fatal.is_none() && self.refused.is_none() {
             self.out.push(Out::Publish(message));
         }
     }
 
-    /// Signs, unless something else was signed in this place or a later one: then the node must stop.
+    /// Signs, unless something else was signed in this place or a later one.
     fn sign(&mut self, slot: Slot, purpose: Purpose, payload: &[u8]) -> Result<Signature, String> {
         match self.record.sign(slot, payload, || self.key.sign(purpose, self.signatures.genesis(), payload)) {
             Ok(signature) => {
@@ -495,7 +539,8 @@ impl Io {
                 Ok(signature)
             }
             Err(error) => {
-                self.fatal.get_or_insert_with(|| error.to_string());
+                let before = self.out.len();
+                self.refused.get_or_insert_with(|| (before, error.to_string()));
                 Err(error.to_string())
             }
         }

@@ -30,13 +30,16 @@ impl Slot {
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct SignRecord {
     last: Option<(Slot, Hash32, Signature)>,
+    /// The place signed for before the last, if it is of the same height.
+    before: Option<Slot>,
 }
 
 /// Signing would contradict, or might contradict, what was signed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "refused to sign at height {}, round {}, step {}: the last-sign record says that something else was signed at \
-     height {}, round {}, step {}. Is another node running with this key, or was the database restored from a backup?",
+     height {}, round {}, step {}. Is another node running with this key, or was the database damaged or restored from a \
+     backup?",
     asked.height, asked.round, asked.step, last.height, last.round, last.step
 )]
 pub(crate) struct DoubleSign {
@@ -48,6 +51,15 @@ impl SignRecord {
     /// Does this place come after everything that was signed?
     pub(crate) fn is_before(&self, slot: Slot) -> bool {
         self.last.is_none_or(|(last, ..)| last < slot)
+    }
+
+    /// Can a height go on whose log holds this as the last place that was signed for? A power cut may take the last
+    /// signature from a log, never more: then what it led to, above all what this validator is locked on, is lost.
+    pub(crate) fn may_continue(&self, height: u64, logged: Option<Slot>) -> bool {
+        match self.last {
+            Some((last, ..)) if last.height == height => logged == Some(last) || logged == self.before,
+            _ => true,
+        }
     }
 
     /// The signature for a place: a new one, or the one given before for exactly these bytes.
@@ -67,6 +79,7 @@ impl SignRecord {
             }
         }
         let signature = sign();
+        self.before = self.last.map(|(last, ..)| last).filter(|last| last.height == slot.height);
         self.last = Some((slot, digest, signature));
         Ok(signature)
     }
@@ -75,6 +88,23 @@ impl SignRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_that_lost_more_than_the_last_signature_is_not_gone_on_with() {
+        let mut record = SignRecord::default();
+        let slot = |height, round, step| Slot::new(height, Round::new(round), step);
+        let sign = |record: &mut SignRecord, slot| record.sign(slot, b"a", || Signature([1; 64])).unwrap();
+        assert!(record.may_continue(5, None));
+        sign(&mut record, slot(4, 0, Slot::PRECOMMIT));
+        assert!(record.may_continue(5, None), "nothing was signed at this height");
+        sign(&mut record, slot(5, 0, Slot::PREVOTE));
+        assert!(record.may_continue(5, None), "the first signature may be missing");
+        sign(&mut record, slot(5, 0, Slot::PRECOMMIT));
+        assert!(!record.may_continue(5, None));
+        assert!(record.may_continue(5, Some(slot(5, 0, Slot::PREVOTE))));
+        assert!(record.may_continue(5, Some(slot(5, 0, Slot::PRECOMMIT))));
+        assert!(record.may_continue(6, None));
+    }
 
     #[test]
     fn each_place_is_signed_once() {

@@ -313,6 +313,7 @@ impl Node {
                 self.effect(Effect::Tell(Notice::Equivocation { validator: offence.validator }));
                 self.send_own(Object::Evidence(Box::new(Evidence { reporter: self.address, offence })));
             }
+            Out::Silent { height, reason } => self.effect(Effect::Tell(Notice::Silent { height, reason })),
             Out::Decided(certificate) => self.on_decided(now_ms, certificate),
         }
     }

@@ -241,6 +241,13 @@ pub enum Notice {
         /// Who.
         validator: Account,
     },
+    /// This validator takes no part in a height any more, as it might contradict itself; it follows the others.
+    Silent {
+        /// The height.
+        height: u64,
+        /// Why.
+        reason: String,
+    },
     /// A peer answered a request for blocks with something else.
     BadSync {
         /// Who.

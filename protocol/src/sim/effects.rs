@@ -238,8 +238,6 @@ impl World {
             self.checks.stopped(self.now, index, reason);
         }
         self.members[index].power_off();
-        // Its operator clears the log that led there; what keeps it from signing twice is the last-sign record.
-        self.members[index].disk.lose_log();
         self.start_after(index, 3_000);
     }
 

@@ -98,7 +98,6 @@ impl Run {
             observers: scenario.observers,
             links: scenario.links,
             crimes,
-            may_stop: scenario.faults.lost_logs,
             logged: options.logged,
             ..Setup::new(options.seed)
         };

@@ -66,8 +66,6 @@ pub struct Setup {
     pub forgets: Forgets,
     /// Honest roots reach criminals before they commit.
     pub leaks_roots: bool,
-    /// Honest nodes may refuse to go on.
-    pub may_stop: bool,
     /// Signatures are ed25519, not hashes.
     pub real_signatures: bool,
     /// Somebody looks for broken promises, and everything enters the digest.
@@ -88,7 +86,6 @@ impl Setup {
             crimes: BTreeMap::new(),
             forgets: Forgets::default(),
             leaks_roots: false,
-            may_stop: false,
             real_signatures: false,
             checked: true,
             logged: false,
@@ -220,7 +217,7 @@ impl World {
         let mut dice = Dice::new(setup.seed, "world");
         let mut world = Self {
             network: Network::new(setup.links, keys.len(), setup.seed),
-            checks: Checks::new(&genesis, setup.real_signatures, setup.may_stop),
+            checks: Checks::new(&genesis, setup.real_signatures),
             content: Content::default(),
             journal: Journal::new(setup.logged),
             genesis_hash,

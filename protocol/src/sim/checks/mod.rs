@@ -41,15 +41,13 @@ pub struct Checks {
     conservation: conservation::Conservation,
     durability: durability::Durability,
     signatures: signatures::Signatures,
-    /// May a node stop by itself? Only one whose log was taken away may: it must not sign again.
-    may_stop: bool,
     criminals: BTreeSet<Account>,
     violations: Vec<Violation>,
 }
 
 impl Checks {
     /// Checkers that have seen nothing.
-    pub fn new(genesis: &Genesis, real_signatures: bool, may_stop: bool) -> Self {
+    pub fn new(genesis: &Genesis, real_signatures: bool) -> Self {
         Self {
             agreement: agreement::Agreement::default(),
             validity: validity::Validity::new(genesis, real_signatures),
@@ -57,7 +55,6 @@ impl Checks {
             durability: durability::Durability::default(),
             signatures: signatures::Signatures::default(),
             genesis: genesis.clone(),
-            may_stop,
             criminals: BTreeSet::new(),
             violations: Vec::new(),
         }
@@ -138,9 +135,7 @@ impl Checks {
 
     /// An honest node stops by itself.
     pub(super) fn stopped(&mut self, now: u64, index: NodeIndex, reason: &str) {
-        if !self.may_stop {
-            self.report("liveness", now, format!("node {index} stopped: {reason}"));
-        }
+        self.report("liveness", now, format!("node {index} stopped: {reason}"));
     }
 
     /// A node's disk is gone: what was on it alone is lost by nobody's fault.
