@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic here is a failed test, with its place")]
 
 mod ledger;
+mod light;
 mod node;
+mod snapshot;
 mod tree;
 mod wire;
