@@ -46,15 +46,15 @@ fn read_all(path: &Path) -> Result<(), StoreError> {
     let store = RocksStore::open(path, &origin())?;
     let loaded = store.load()?;
     let snapshot = store.snapshot();
-    if let Some((block, _)) = &loaded.last {
+    assert!(loaded.last.is_some());
+    for (block, _) in snapshot.blocks(snapshot.lowest()?, u64::MAX, usize::MAX)? {
         snapshot.block_by_id(&block.id())?;
     }
-    for seed in [1, 2] {
+    for seed in [1, 2, 3] {
         snapshot.object(&envelope(seed).id())?;
         snapshot.is_indexed(&manifest(seed))?;
     }
     snapshot.validator_set(&validators_hash(NO_VALIDATORS))?;
-    snapshot.blocks(snapshot.lowest()?, u64::MAX, usize::MAX)?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Blocks that are gone, and what stays without them.
 
-use crate::bench::{Backend, Bench, commit, committed, envelope};
+use crate::bench::{Bench, commit, committed, envelope};
 use protocol::block::{Validator, ValidatorSet};
 use protocol::crypto::Kind;
 use protocol::genesis::canonical;
