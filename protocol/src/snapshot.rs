@@ -37,6 +37,8 @@ pub const MAX_LONE_CHUNK_BYTES: usize = MAX_BLOCK_BYTES;
 pub const MAX_DEPTH: u8 = 128;
 /// Chunks of one snapshot: 64 GiB.
 pub const MAX_CHUNKS: usize = 65_536;
+/// Snapshots that a node offers: the latest, and those that others are still fetching.
+pub const MAX_OFFERS: usize = 4;
 /// The hash of a subtree without entries.
 const PLACEHOLDER: [u8; 32] = *b"SPARSE_MERKLE_PLACEHOLDER_HASH__";
 

@@ -23,7 +23,7 @@ mod witness;
 pub use blobs::{BlobError, BlobStore, Incoming};
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use rocks::RocksStore;
+pub use rocks::{Beginning, RocksStore};
 pub use schema::Origin;
 pub use snapshots::{SnapshotInfo, Snapshots, Staging};
 pub use store::{Entry, Found, Loaded, Place, Snapshot, StateProof, Store};

@@ -20,6 +20,7 @@ use protocol::ids::{Hash32, ManifestId};
 use protocol::ledger::{self, Changes};
 use protocol::light::LightBlock;
 use protocol::node::Write;
+use protocol::objects::Envelope;
 use protocol::tree::Tree;
 use protocol::{closed_record, signed_place};
 use rocksdb::checkpoint::Checkpoint;
@@ -56,6 +57,21 @@ const BUILD_ROWS: usize = 10_000;
 
 /// The file that names a database's newest manifest: where it is, there is a database.
 const CURRENT: &str = "CURRENT";
+
+/// What a store begins with that takes over a state, verified by whoever fetched it.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// The last block's header with its certificate and validator sets, as a light client trusts it.
+    pub last: LightBlock,
+    /// That block.
+    pub block: Block,
+    /// All entries of the state after it.
+    pub state: Changes,
+    /// The state's root.
+    pub root: Hash32,
+    /// Objects of earlier blocks that the state refers to. Where they were is not known: their place is height 0.
+    pub kept: Vec<Envelope>,
+}
 
 /// A store in a folder on disk.
 pub struct RocksStore {
@@ -137,25 +153,18 @@ impl RocksStore {
         self.forgotten
     }
 
-    /// A store that begins with a height: its block, as the light client trusts it, and all entries of the state after
-    /// it, which have this root. Whatever happens, at `path` is all of it or nothing.
+    /// A store that begins with a height instead of the genesis. Whatever happens, at `path` is all of it or nothing.
     ///
     /// # Errors
-    /// There is something at `path`, or the state does not have this root.
-    pub fn restore(
-        path: &Path,
-        origin: &Origin,
-        last: &LightBlock,
-        block: &Block,
-        state: &Changes,
-        root: &Hash32,
-    ) -> Result<(), StoreError> {
+    /// There is something at `path`, or the state does not have the root that it should have.
+    pub fn restore(path: &Path, origin: &Origin, beginning: &Beginning) -> Result<(), StoreError> {
+        let Beginning { last, block, state, root, kept } = beginning;
         let (_, update) = Tree::begin_at(last.header.height, state).map_err(|error| StoreError::tree(&error))?;
         if update.root != *root {
             let reason = format!("its entries have the root {}, not {root}", update.root);
             return Err(StoreError::Snapshot { path: path.to_owned(), reason });
         }
-        let mut rows = restored_rows(origin, last, block);
+        let mut rows = restored_rows(origin, last, block, kept);
         rows.extend(set_rows(state));
         rows.extend(state_rows(state, &update.nodes, &[]));
         Self::build(path, rows)

@@ -64,7 +64,7 @@ pub(crate) fn first_rows(origin: &Origin, changes: &Changes, nodes: &[Entry]) ->
 }
 
 /// The rows of a store that begins with the block of a height, without the state and its tree.
-pub(crate) fn restored_rows(origin: &Origin, last: &LightBlock, block: &Block) -> Vec<Change> {
+pub(crate) fn restored_rows(origin: &Origin, last: &LightBlock, block: &Block, kept: &[Envelope]) -> Vec<Change> {
     let height = last.header.height;
     let mut rows = vec![
         Change::record(Family::Meta, KEY_SCHEMA, &SCHEMA_VERSION),
@@ -78,6 +78,8 @@ pub(crate) fn restored_rows(origin: &Origin, last: &LightBlock, block: &Block) -
         rows.push(Change::record(Family::Validators, &set.hash().0, set));
     }
     rows.extend(object_rows(height, block));
+    // Which blocks they were in is not known here.
+    rows.extend(kept.iter().map(|object| Change::record(Family::Kept, &object.id().0, &(0_u64, 0_u32, object))));
     rows.extend(stamps(0));
     rows
 }

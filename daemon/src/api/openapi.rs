@@ -44,6 +44,7 @@ use utoipa::OpenApi;
         receipts::show,
         explain::explain,
         receipts::proof,
+        light::light,
         earnings::all,
         earnings::one,
     )

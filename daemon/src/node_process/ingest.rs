@@ -4,6 +4,7 @@
 use super::checks::{Checked, Checks};
 use super::driver::{DriverHandle, Message};
 use super::outside::{Offered, topic_of};
+use super::snapshots::StateService;
 use crate::metrics;
 use crate::network::{GossipId, NetworkEvent, NetworkHandle, Protocol, ReplyHandle, Topic, Verdict};
 use libp2p::PeerId;
@@ -40,6 +41,8 @@ pub struct Ingest {
     pub offered: Offered,
     /// Checks signatures.
     pub checks: Checks,
+    /// States on offer.
+    pub states: StateService,
 }
 
 impl Ingest {
@@ -123,13 +126,21 @@ impl Ingest {
     fn greet(&self, peer: PeerId) {
         let (network, driver) = (self.network.clone(), self.driver.clone());
         let genesis = self.genesis;
+        let own = self.driver.status().height;
         tokio::spawn(async move {
             let answer = network.request(peer, Protocol::Status, wire::encode_request(&Request::Status)).await;
             let status = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
             if let Some(Response::Status { height, genesis: theirs, lowest, .. }) = status
                 && theirs == genesis
             {
-                tracing::info!(%peer, height, "peer joined");
+                tracing::info!(%peer, height, lowest, "peer joined");
+                if lowest > own.saturating_add(1) {
+                    tracing::warn!(
+                        %peer, lowest, own,
+                        "this peer no longer has the blocks that this node lacks; if none has, start with an empty \
+                         folder and --trust HEIGHT:HASH"
+                    );
+                }
                 driver.input(Input::PeerStatus { peer: Peer(peer.to_bytes()), height, lowest }).await;
             }
         });
@@ -162,7 +173,12 @@ impl Ingest {
             (Protocol::Status, Request::Status) => {
                 let status = self.driver.status();
                 let block = (status.height > 0).then_some(status.block);
-                Ok(Response::Status { height: status.height, block, genesis: self.genesis, lowest: 1 })
+                Ok(Response::Status {
+                    height: status.height,
+                    block,
+                    genesis: self.genesis,
+                    lowest: self.store.lowest().map_err(text)?,
+                })
             }
             (Protocol::Block, Request::BlockById(id)) => {
                 if let Some(block) = self.offered.get(id) {
@@ -176,6 +192,9 @@ impl Ingest {
                 Ok(Response::Blocks(blocks))
             }
             (Protocol::Blob, Request::Blob { hash, offset, len, size }) => self.blob(hash, *offset, *len, *size),
+            (Protocol::Block, request) if let Some(response) = self.states.respond(request).map_err(text)? => {
+                Ok(response)
+            }
             _ => Err(format!("{request:?} is not a question for the {} protocol", protocol.as_str())),
         }
     }

@@ -8,7 +8,7 @@ use protocol::ledger::{Changes, keys};
 use protocol::light::LightBlock;
 use protocol::tree::{Tree, verify};
 use std::fs;
-use storage::{RocksStore, SnapshotInfo, Snapshots, Staging, Store, StoreError};
+use storage::{Beginning, RocksStore, SnapshotInfo, Snapshots, Staging, Store, StoreError};
 
 fn no_validators() -> ValidatorSet {
     borsh::from_slice(&[0; 4]).expect("an empty set")
@@ -82,13 +82,17 @@ fn a_snapshot_is_gathered_over_restarts_and_the_node_goes_on_from_it() {
 
         let (block, light) = last(&bench);
         let path = bench.path("restored");
-        let wrong = RocksStore::restore(&path, &origin(), &light, &block, &state, &Hash32([9; 32]));
+        let kept = vec![crate::bench::envelope(1)];
+        let mut beginning = Beginning { last: light.clone(), block, state, root: Hash32([9; 32]), kept };
+        let wrong = RocksStore::restore(&path, &origin(), &beginning);
         assert!(matches!(wrong, Err(StoreError::Snapshot { .. })));
         assert!(!path.exists());
-        RocksStore::restore(&path, &origin(), &light, &block, &state, &info.root).unwrap();
+        beginning.root = info.root;
+        RocksStore::restore(&path, &origin(), &beginning).unwrap();
         let restored = RocksStore::open(&path, &origin()).unwrap();
         let loaded = restored.load().unwrap();
         assert_eq!((loaded.height, restored.lowest().unwrap()), (12, 12));
+        assert!(restored.object(&crate::bench::envelope(1).id()).unwrap().is_some());
         assert_eq!(loaded.last, bench.store().block(12).unwrap());
         assert_eq!(restored.light_block(12).unwrap(), Some(light));
         // Proofs are made from it, and the next heights follow with the same roots.

@@ -1,15 +1,19 @@
 //! One fixed, valid example of everything that travels. The frozen vectors are made of these: change nothing here.
 
-use protocol::block::{Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, VotePayload, VoteStep};
+use protocol::block::{
+    Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, Validator, VotePayload, VoteStep,
+};
 use protocol::crypto::{self, Purpose, SecretKey, Signature};
 use protocol::envelope::seal;
 use protocol::genesis::{FeeSplit, Genesis, GenesisValidator, Params, canonical};
 use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
+use protocol::light::LightBlock;
 use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
     Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
     Envelope, LineageEntry, Method, ModelManifest, Object, Operation, Origin, Permission, Receipt, UsagePolicy,
 };
+use protocol::snapshot::{Chunk, Summary};
 use protocol::wire::{
     ConsensusMessage, PolkaCert, Request, Response, RoundCert, RoundCertKind, RoundSignature, SignedProposal,
     SignedVote,
@@ -256,6 +260,19 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
     ]
 }
 
+/// A light block in form: the sets' members are made up.
+fn light_block() -> LightBlock {
+    let member = |seed| Validator { key: account(seed), payout: account(seed + 1), power: u64::from(seed) };
+    let set = |seeds: [u8; 2]| borsh::from_slice(&canonical(&seeds.map(member).to_vec())).expect("a set");
+    LightBlock::new(block().header, certificate(), set([11, 12]), set([11, 13]))
+}
+
+fn chunk() -> Vec<u8> {
+    let entries = vec![(b"key".to_vec(), b"value".to_vec())];
+    Chunk { entries, siblings: vec![Summary::Empty, Summary::of_entry(b"other", b"value"), Summary::Inner([7; 32])] }
+        .to_bytes()
+}
+
 pub(super) fn responses() -> Vec<(&'static str, Response)> {
     let status = |height, block| Response::Status { height, block, genesis: genesis().hash(), lowest: 1 };
     vec![
@@ -268,6 +285,14 @@ pub(super) fn responses() -> Vec<(&'static str, Response)> {
         ("blob", Response::Blob(Some(b"slice".to_vec()))),
         ("blob-empty", Response::Blob(Some(Vec::new()))),
         ("blob-none", Response::Blob(None)),
+        ("light", Response::Light(Some(Box::new(light_block())))),
+        ("light-none", Response::Light(None)),
+        ("snapshots", Response::Snapshots(vec![(300, vec![1, 2, 2]), (600, vec![0])])),
+        ("snapshots-none", Response::Snapshots(Vec::new())),
+        ("chunk", Response::Chunk(Some(chunk()))),
+        ("chunk-none", Response::Chunk(None)),
+        ("decided", Response::Decided(block().body.envelopes)),
+        ("decided-none", Response::Decided(Vec::new())),
         ("compact-block", Response::CompactBlock(Some(CompactBlock::of(&block())))),
         ("compact-block-none", Response::CompactBlock(None)),
         (
