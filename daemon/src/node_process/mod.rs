@@ -8,8 +8,8 @@ pub mod ingest;
 pub mod outside;
 mod publisher;
 pub mod recorder;
-mod snapshots;
-mod state_sync;
+pub mod snapshots;
+pub mod state_sync;
 
 use crate::api;
 use crate::config::Config;

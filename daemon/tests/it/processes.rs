@@ -25,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 mod hostile;
+mod state_sync;
 
 /// Far more than anything here takes, on a machine that is busy with other work too.
 const DEADLINE: Duration = Duration::from_secs(120);
