@@ -19,6 +19,9 @@ const KEPT: usize = 2;
 /// Blocks that are pruned in one write, so that no write of the driver waits long.
 const PRUNED_AT_ONCE: u64 = 16;
 
+/// Objects in decided blocks that are looked for at once: each may cost reading its block.
+pub const DECIDED_AT_ONCE: usize = 16;
+
 const _: () = assert!(KEPT <= MAX_OFFERS);
 
 /// What this node serves to new nodes. A clone is the same.
@@ -75,12 +78,11 @@ impl StateService {
         }))
     }
 
-    /// Objects in decided blocks, as many as fit into an answer. Each costs reading its block, which is why those who
-    /// ask are limited in how often they may.
+    /// Objects in decided blocks, as many as fit into an answer.
     fn decided(&self, ids: &[ObjectId]) -> Result<Vec<Envelope>, StoreError> {
         let view = self.store.snapshot();
         let (mut found, mut bytes) = (Vec::new(), 0_usize);
-        for id in ids {
+        for id in ids.iter().take(DECIDED_AT_ONCE) {
             let Some(object) = view.object(id)? else { continue };
             bytes = bytes.saturating_add(object.envelope.payload.len()).saturating_add(1024);
             if bytes > MAX_BLOCK_BYTES {

@@ -10,6 +10,7 @@
 //! 5. The block of that height, and the objects that the state refers to, are fetched and checked by their ids.
 //! 6. All of it becomes a database, in one move.
 
+use super::snapshots::DECIDED_AT_ONCE;
 use crate::config::Config;
 use crate::network::{NetworkEvent, NetworkHandle, Protocol};
 use crate::trust::{Checkpoint, DAY_MS, now_ms};
@@ -38,8 +39,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const CHUNKS_AT_ONCE: usize = 8;
 /// Failures to answer after which a peer is not asked for chunks any more.
 const MAX_FAILURES: u32 = 5;
-/// Objects that are asked for at once.
-const OBJECTS_AT_ONCE: usize = 64;
 /// Rounds through all peers in which none has what is asked for before the network is taken not to have it.
 const MAX_ROUNDS: u32 = 20;
 /// The folder of what was gathered.
@@ -315,19 +314,15 @@ impl StateSync<'_> {
         while !wanted.is_empty() && rounds < MAX_ROUNDS {
             let before = wanted.len();
             for peer in self.peers().await {
-                let ids: Vec<ObjectId> = wanted.iter().take(OBJECTS_AT_ONCE).copied().collect();
-                if ids.is_empty() {
-                    break;
-                }
-                let Some(Response::Decided(found)) = self.ask(peer, &Request::Decided(ids)).await else { continue };
-                for envelope in found {
-                    if wanted.remove(&envelope.id()) {
+                let all: Vec<ObjectId> = wanted.iter().copied().collect();
+                for ids in all.chunks(DECIDED_AT_ONCE) {
+                    let answer = self.ask(peer, &Request::Decided(ids.to_vec())).await;
+                    let Some(Response::Decided(found)) = answer else { break };
+                    for envelope in found {
                         match Verified::check(envelope.clone(), &genesis) {
-                            Ok(_) => kept.push(envelope),
-                            Err(error) => {
-                                tracing::warn!(%peer, "an object that does not hold: {error}");
-                                wanted.insert(envelope.id());
-                            }
+                            Ok(_) if wanted.remove(&envelope.id()) => kept.push(envelope),
+                            Ok(_) => {}
+                            Err(error) => tracing::warn!(%peer, "an object that does not hold: {error}"),
                         }
                     }
                 }
