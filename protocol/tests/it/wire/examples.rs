@@ -257,6 +257,10 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("reconcile", Request::Pool(PoolQuestion::Reconcile(vec![0x61, 0]))),
         ("objects", Request::Pool(PoolQuestion::Objects(vec![ObjectId([0x65; 32]), ObjectId([0x66; 32])]))),
+        ("light", Request::Light(300)),
+        ("snapshots", Request::Snapshots),
+        ("chunk", Request::Chunk { height: 300, index: 2 }),
+        ("decided", Request::Decided(vec![ObjectId([0x73; 32]), ObjectId([0x74; 32])])),
     ]
 }
 
