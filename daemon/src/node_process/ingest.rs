@@ -53,6 +53,10 @@ impl Ingest {
     pub async fn run(self, mut events: mpsc::Receiver<NetworkEvent>) {
         let (requests, waiting_requests) = mpsc::channel(REQUEST_QUEUE);
         tokio::spawn(self.clone().answer_requests(waiting_requests));
+        // Those who came while a state was taken over.
+        for peer in self.network.peers() {
+            self.greet(peer.peer);
+        }
         while let Some(event) = events.recv().await {
             match event {
                 NetworkEvent::Gossip { topic: Topic::Consensus, source, data, id } => self.consensus(source, &data, id),

@@ -70,10 +70,13 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let genesis_hash = genesis.hash();
     let listener = api::bind(config.api.listen).await?;
     let key = SecretKey::from_seed(keys.validator);
+    let mut started = None;
     if let Some(trust) = state_sync::is_due(&config) {
-        let (network, events) = network::start(network_config(&config, &keys, &genesis)).await?;
-        let sync = StateSync { config: &config, genesis: &genesis, trust, network, stop: shutdown.clone() };
-        sync.run(events).await?;
+        let (network, mut events) = network::start(network_config(&config, &keys, &genesis)).await?;
+        let asked = network.clone();
+        let sync = StateSync { config: &config, genesis: &genesis, trust, network: asked, stop: shutdown.clone() };
+        sync.run(&mut events).await?;
+        started = Some((network, events));
     }
     let store: Arc<dyn Store> = Arc::new(open_store(&config, &genesis)?);
     let states = StateService::open(&config.storage.path.join("snapshots"), store.clone())?;
@@ -89,7 +92,10 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     };
     let node = Node::new(genesis.clone(), key.clone(), restored)?;
 
-    let (network, events) = network::start(network_config(&config, &keys, &genesis)).await?;
+    let (network, events) = match started {
+        Some(started) => started,
+        None => network::start(network_config(&config, &keys, &genesis)).await?,
+    };
     let checks = Checks::start(genesis_hash)?;
     let (driver, messages, status) = driver::queue();
     let runtime = tokio::runtime::Handle::current();

@@ -1,5 +1,5 @@
 //! How a new node takes over the state of a network instead of running its whole history: a life of its own before the
-//! node's, with a network that only asks.
+//! node's, with a network that only asks; the node goes on with the same one.
 //!
 //! 1. The block that a person trusts, by height and hash, is fetched from anybody.
 //! 2. Of the snapshots that peers offer, the newest is chosen that most of them agree on, at the trusted height or above.
@@ -63,17 +63,15 @@ impl StateSync<'_> {
     ///
     /// # Errors
     /// The trust is too old or contradicted, the disk fails, or it was told to stop. What was verified stays.
-    pub async fn run(self, events: mpsc::Receiver<NetworkEvent>) -> anyhow::Result<()> {
+    pub async fn run(self, events: &mut mpsc::Receiver<NetworkEvent>) -> anyhow::Result<()> {
         // Nobody is served yet: whoever asks is told so when his question is dropped.
-        let deaf = tokio::spawn(drain(events));
+        let drain = async { while events.recv().await.is_some() {} };
         let stop = self.stop.clone();
-        let outcome = tokio::select! {
+        tokio::select! {
             outcome = self.take_over() => outcome,
             () = stop.cancelled() => Err(anyhow::anyhow!("told to stop before the state was taken over; start again to go on")),
-        };
-        self.network.shutdown().await;
-        deaf.abort();
-        outcome
+            () = drain => Err(anyhow::anyhow!("the network stopped")),
+        }
     }
 
     fn window(&self) -> Window {
@@ -371,8 +369,4 @@ pub fn is_due(config: &Config) -> Option<Checkpoint> {
 
 fn exists(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-async fn drain(mut events: mpsc::Receiver<NetworkEvent>) {
-    while events.recv().await.is_some() {}
 }
