@@ -516,9 +516,10 @@ impl Remote {
         Ok(self.client.get(&format!("/v1/receipts/{id}/explain"))?)
     }
 
-    /// A proof of a receipt's payouts.
-    pub fn proof(&self, id: &ReceiptId) -> Result<Vec<u8>> {
-        Ok(self.client.get_bytes(&format!("/v1/receipts/{id}/proof"))?)
+    /// A proof of a receipt's payouts, for somebody who trusts the genesis, or the block of the height `trust`.
+    pub fn proof(&self, id: &ReceiptId, trust: Option<u64>) -> Result<Vec<u8>> {
+        let query = trust.map(|height| format!("?trust={height}")).unwrap_or_default();
+        Ok(self.client.get_bytes(&format!("/v1/receipts/{id}/proof{query}"))?)
     }
 
     /// What an account earned.

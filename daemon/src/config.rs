@@ -11,6 +11,7 @@
 
 mod value;
 
+use crate::trust::{Checkpoint, DEFAULT_TRUST_DAYS};
 use libp2p::Multiaddr;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +34,9 @@ pub const DEFAULT_LOG_LEVEL: &str = "info,arc_malachitebft=warn";
 /// Bytes of other people's data that this node keeps: at least one largest document.
 const BLOB_QUOTA_BYTES: RangeInclusive<u64> = protocol::limits::MAX_DOCUMENT_BYTES..=1 << 50;
 
+/// Numbers of epochs: more than a network has in a human life.
+const EPOCHS: RangeInclusive<u64> = 0..=1 << 40;
+
 /// One key: its name, and what a person must know to set it.
 struct Setting {
     key: &'static str,
@@ -44,7 +48,7 @@ const fn setting(key: &'static str, help: &'static str) -> Setting {
 }
 
 /// Every key, in the file's order. Keys of a section stand together.
-const SETTINGS: [Setting; 13] = [
+const SETTINGS: [Setting; 18] = [
     setting("node.genesis", "File with the network's genesis."),
     setting("node.key", "File with the node's own key: its name among peers. It holds no money and no votes."),
     setting("node.validator_key", "File with the key that votes, if the network counts it among its validators."),
@@ -65,6 +69,17 @@ const SETTINGS: [Setting; 13] = [
     ),
     setting("storage.path", "Folder of the database and the blobs."),
     setting("storage.blob_quota_bytes", "Bytes of documents that are kept at most."),
+    setting(
+        "storage.snapshot_interval",
+        "Epochs between two snapshots of the state, which new nodes start from. 0 makes none, and prunes nothing.",
+    ),
+    setting("storage.archive", "Keep every block for ever. Otherwise old ones go once a snapshot covers them."),
+    setting("storage.keep_epochs", "Epochs whose blocks are kept at least, where not all are."),
+    setting(
+        "sync.trust",
+        "A block (HEIGHT:HASH) from somebody you believe: an empty node takes over a state from there on.",
+    ),
+    setting("sync.trust_days", "Days for which that block may be trusted: fewer than validators' stake stays bound."),
     setting("log.level", "off, error, warn, info, debug or trace; or by target, such as \"info,libp2p=warn\"."),
     setting("log.format", "\"text\" for people, \"json\" for programs: one object on each line."),
 ];
@@ -91,6 +106,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// `storage.…`
     pub storage: StorageConfig,
+    /// `sync.…`
+    pub sync: SyncConfig,
     /// `log.…`
     pub log: LogConfig,
 }
@@ -135,6 +152,21 @@ pub struct StorageConfig {
     pub path: PathBuf,
     /// Bytes of documents at most.
     pub blob_quota_bytes: u64,
+    /// Epochs between two snapshots; 0 makes none.
+    pub snapshot_interval: u64,
+    /// Is every block kept?
+    pub archive: bool,
+    /// Epochs whose blocks are kept, where not all are.
+    pub keep_epochs: u64,
+}
+
+/// How it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncConfig {
+    /// The block that is trusted besides the genesis.
+    pub trust: Option<Checkpoint>,
+    /// Days for which it is.
+    pub trust_days: u64,
 }
 
 /// What it says.
@@ -274,7 +306,14 @@ impl Config {
                 mdns: false,
             },
             api: ApiConfig { listen: SocketAddr::from(([127, 0, 0, 1], 7370)) },
-            storage: StorageConfig { path: "data".into(), blob_quota_bytes: 10 << 30 },
+            storage: StorageConfig {
+                path: "data".into(),
+                blob_quota_bytes: 10 << 30,
+                snapshot_interval: 1_000,
+                archive: true,
+                keep_epochs: 10_000,
+            },
+            sync: SyncConfig { trust: None, trust_days: DEFAULT_TRUST_DAYS },
             log: LogConfig { level: DEFAULT_LOG_LEVEL.to_owned(), format: LogFormat::Text },
         }
     }
@@ -367,6 +406,14 @@ impl Config {
             }
             "storage.path" => self.storage.path = value.path()?,
             "storage.blob_quota_bytes" => self.storage.blob_quota_bytes = value.number(BLOB_QUOTA_BYTES)?,
+            "storage.snapshot_interval" => self.storage.snapshot_interval = value.number(EPOCHS)?,
+            "storage.archive" => self.storage.archive = value.flag()?,
+            "storage.keep_epochs" => self.storage.keep_epochs = value.number(EPOCHS)?,
+            "sync.trust" => {
+                let trust = value.text("HEIGHT:HASH, a height and its block's id")?;
+                self.sync.trust = Some(trust.map(|text| text.parse().ok())?);
+            }
+            "sync.trust_days" => self.sync.trust_days = value.number(1..=3_650)?,
             "log.level" => {
                 let level = value.text("a level (off, error, warn, info, debug, trace), or levels by target")?;
                 self.log.level = level.map(|text| is_log_filter(text).then(|| text.to_owned()))?;
@@ -398,6 +445,11 @@ impl Config {
             "api.listen" => quoted(&self.api.listen.to_string()),
             "storage.path" => path(&self.storage.path),
             "storage.blob_quota_bytes" => self.storage.blob_quota_bytes.to_string(),
+            "storage.snapshot_interval" => self.storage.snapshot_interval.to_string(),
+            "storage.archive" => self.storage.archive.to_string(),
+            "storage.keep_epochs" => self.storage.keep_epochs.to_string(),
+            "sync.trust" => quoted(&self.sync.trust?.to_string()),
+            "sync.trust_days" => self.sync.trust_days.to_string(),
             "log.level" => quoted(&self.log.level),
             "log.format" => quoted(match self.log.format {
                 LogFormat::Text => "text",
@@ -429,7 +481,10 @@ impl Config {
                     text.push_str(&format!("{was}{name} = {value}\n"));
                 }
                 (_, Some(shown)) => text.push_str(&format!("# {name} = {shown}\n")),
-                (_, None) => text.push_str(&format!("# default: none\n# {name} = \"FILE\"\n")),
+                (_, None) => {
+                    let form = if setting.key == "sync.trust" { "HEIGHT:HASH" } else { "FILE" };
+                    text.push_str(&format!("# default: none\n# {name} = \"{form}\"\n"));
+                }
             }
         }
         text

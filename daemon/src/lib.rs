@@ -18,3 +18,4 @@ pub mod node_process;
 pub mod output;
 pub mod proof;
 pub mod supervisor;
+pub mod trust;

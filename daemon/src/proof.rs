@@ -4,7 +4,6 @@
 //! one, so making a proof waits for one more epoch. Whatever is handed out was verified here first, as its reader will.
 
 use crate::node_process::Services;
-use protocol::block::{Certificate, Header};
 use protocol::envelope::Verified;
 use protocol::evidence::Evidence;
 use protocol::genesis::Genesis;
@@ -12,9 +11,10 @@ use protocol::ids::{ContributionId, DataNetId, ObjectId, ReceiptId};
 use protocol::ledger::AttributionBody;
 use protocol::ledger::keys;
 use protocol::ledger::records::{ModelRecord, PaidPassage, ReceiptRecord, ReceiptState, Settlement};
+use protocol::light::{Bisection, LightBlock, LightClient, Step, Window};
 use protocol::limits::{MAX_SYNC_BLOCKS, MAX_SYNC_BYTES};
 use protocol::objects::{Contribution, Envelope, Object};
-use protocol::proof::{PayoutProof, verify};
+use protocol::proof::{PayoutProof, Trust, verify};
 use protocol::refusal::Refusal;
 use protocol::slice::{Grain, Sliced};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +24,12 @@ use storage::{BlobStore, Snapshot, StateProof, Store};
 /// How long the next epoch may take.
 const NEXT_EPOCH_WITHIN: Duration = Duration::from_secs(30);
 
-/// The bytes of a proof file for a settled receipt.
+/// The bytes of a proof file for a settled receipt, whose reader trusts the genesis, or the block of the height `trust`.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] when there is no such receipt, [`Refusal::State`] when it is not settled,
 /// [`Refusal::Unavailable`] when this node lacks what the proof needs.
-pub async fn build(services: &Services, id: ReceiptId) -> Result<Vec<u8>, Refusal> {
+pub async fn build(services: &Services, id: ReceiptId, trust: Option<u64>) -> Result<Vec<u8>, Refusal> {
     let (store, blobs) = (services.store.clone(), services.blobs.clone());
     let gathering = tokio::task::spawn_blocking(move || {
         let snapshot = store.snapshot();
@@ -40,8 +40,8 @@ pub async fn build(services: &Services, id: ReceiptId) -> Result<Vec<u8>, Refusa
     wait_for(services, height).await?;
     let (store, genesis) = (services.store.clone(), services.genesis.clone());
     let finishing = tokio::task::spawn_blocking(move || {
-        let (header, certificate) = header_at(store.as_ref(), height)?;
-        gathered.finish(header, certificate, &genesis)
+        let chain = chain(store.as_ref(), &genesis, trust, height)?;
+        gathered.finish(chain, &genesis, trust)
     });
     finishing.await.map_err(|error| unavailable(error.to_string()))?
 }
@@ -64,10 +64,31 @@ fn stored(error: &storage::StoreError) -> Refusal {
     unavailable(format!("the database cannot be read: {error}"))
 }
 
-fn header_at(store: &dyn Store, height: u64) -> Result<(Header, Certificate), Refusal> {
-    let block = store.block(height).map_err(|error| stored(&error))?;
-    let (block, certificate) = block.ok_or_else(|| unavailable(format!("block {height} is not here")))?;
-    Ok((block.header, certificate))
+/// As few light blocks as lead from what the reader trusts to a height.
+fn chain(store: &dyn Store, genesis: &Genesis, trust: Option<u64>, target: u64) -> Result<Vec<LightBlock>, Refusal> {
+    let light = |height: u64| {
+        let block = store.light_block(height).map_err(|error| stored(&error))?;
+        let reason =
+            format!("the header of epoch {height} is not on this node any more: ask one that keeps all blocks");
+        block.ok_or_else(|| unavailable(reason))
+    };
+    let unfit = |error: protocol::light::LightError| unavailable(format!("no way leads to epoch {target}: {error}"));
+    let (client, mut chain) = match trust {
+        None => (LightClient::from_genesis(genesis), Vec::new()),
+        Some(height) => {
+            let first = light(height)?;
+            let client = LightClient::from_checkpoint(&genesis.hash(), height, first.header.id(), &first);
+            (client.map_err(unfit)?, vec![first])
+        }
+    };
+    // What is on this disk was verified when it came; how old it may be is for the proof's reader to say.
+    let window = Window { now_ms: u64::MAX / 2, period_ms: Window::FOREVER };
+    let mut way = Bisection::new(client, target).map_err(unfit)?;
+    while let Step::Need(height) = way.step() {
+        way.give(window, light(height)?).map_err(unfit)?;
+    }
+    chain.extend(way.finish().1);
+    Ok(chain)
 }
 
 /// All of a proof but the header that signs its state.
@@ -81,11 +102,12 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn finish(self, header: Header, certificate: Certificate, genesis: &Genesis) -> Result<Vec<u8>, Refusal> {
+    fn finish(self, chain: Vec<LightBlock>, genesis: &Genesis, trust: Option<u64>) -> Result<Vec<u8>, Refusal> {
+        let first = chain.first().map(|first| (first.header.height, first.header.id()));
+        let trust = Trust { checkpoint: trust.and(first), ..Trust::of_genesis(genesis) };
         let proof = PayoutProof {
             genesis: genesis.hash(),
-            header,
-            certificate,
+            chain,
             receipt: self.receipt,
             record: self.record,
             state_proof: self.state.proof,
@@ -94,7 +116,7 @@ impl Gathered {
             slices: self.slices,
         };
         let bytes = proof.to_bytes();
-        match verify(&bytes, genesis) {
+        match verify(&bytes, &trust) {
             Ok(_) => Ok(bytes),
             Err(error) => {
                 tracing::error!("a proof made here does not hold: {error}");

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use protocol::genesis::{Genesis, GenesisValidator, Params};
 use protocol::ids::Account;
-use protocol::proof::{MAGIC, verify};
+use protocol::proof::{MAGIC, Trust, verify};
 
 fuzz_target!(|bytes: &[u8]| {
     let member =
@@ -16,6 +16,6 @@ fuzz_target!(|bytes: &[u8]| {
         validators: vec![member],
         accounts: Vec::new(),
     };
-    assert!(verify(bytes, &genesis).is_err());
-    assert!(verify(&[MAGIC.as_slice(), bytes].concat(), &genesis).is_err());
+    assert!(verify(bytes, &Trust::of_genesis(&genesis)).is_err());
+    assert!(verify(&[MAGIC.as_slice(), bytes].concat(), &Trust::of_genesis(&genesis)).is_err());
 });

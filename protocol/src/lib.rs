@@ -6,7 +6,7 @@
 //! Read it in this order: [`objects`] is what people sign, [`wire`] its bytes, [`envelope`] the border where bytes become
 //! trusted; [`ledger`] is what a block does, [`tree`] the Merkle state over it; [`node`] is the state machine, whose
 //! whole contract is [`node::Input`] and [`node::Effect`]; [`evidence`] is who is owed what for an answer; [`proof`]
-//! shows it to somebody who trusts nobody.
+//! shows it to somebody who trusts nobody, by way of [`light`]; [`snapshot`] hands a whole state to a new node.
 
 pub mod block;
 pub mod crypto;
@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod genesis;
 pub mod ids;
 pub mod ledger;
+pub mod light;
 pub mod limits;
 pub mod node;
 pub mod objects;
@@ -25,6 +26,9 @@ pub mod refusal;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod slice;
+pub mod snapshot;
 pub mod tree;
 pub mod wire;
 pub mod words;
+
+pub use epoch::{closed_record, signed_place};

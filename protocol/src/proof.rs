@@ -1,10 +1,11 @@
-//! A payout, proved in one file: checked offline, with nothing but the genesis.
+//! A payout, proved in one file: checked offline, with nothing but the genesis, or one trusted height and hash.
 //!
 //! [`verify`] believes nothing that the file says of itself. In order:
 //!
 //! 1. the file is of this version, canonical, and of the genesis given;
-//! 2. validators with more than two thirds of the power signed the header ([`crate::block::Certificate::verify`]);
-//! 3. the header's state root holds the receipt's record (a Merkle path, [`crate::tree`]);
+//! 2. its light blocks lead from what is trusted, through every change of the validators, to a header that more than two
+//!    thirds of the power signed ([`crate::light`]);
+//! 3. that header's state root holds the receipt's record (a Merkle path, [`crate::tree`]);
 //! 4. the receipt is the one that its payer and server signed, and the record says of it what it says itself;
 //! 5. the agreed evidence, whose hash is in the record, gives exactly the record's passages and weights when they are
 //!    computed again, and dividing the fee by them gives exactly the record's data lines; all lines add up to the fee;
@@ -13,14 +14,14 @@
 //!
 //! What it does not prove: that no earlier document holds a passage. That falls to whoever shows one.
 
-use crate::block::{Certificate, CertificateError, Header, ValidatorSet};
 use crate::crypto::document_hash;
 use crate::envelope::Verified;
 use crate::evidence::{Answer, Evidence, attribute, divide, divide_capped};
 use crate::genesis::{Genesis, canonical};
-use crate::ids::{Account, BlockId, ContributionId, Hash32, ReceiptId};
+use crate::ids::{BlockId, ContributionId, Hash32, ReceiptId};
 use crate::ledger::keys;
 use crate::ledger::records::{PaidPassage, ReceiptRecord, ReceiptState, Role, Settlement};
+use crate::light::{LightBlock, LightClient, LightError, Window};
 use crate::objects::{Contribution, Drops, Envelope, Object, Receipt};
 use crate::slice::{self, Grain, SliceError};
 use crate::tree;
@@ -28,7 +29,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeMap;
 
 /// The first bytes of a proof file.
-pub const MAGIC: &[u8; 16] = b"tributary proof\x01";
+pub const MAGIC: &[u8; 16] = b"tributary proof\x02";
 /// Bytes of a proof file.
 pub const MAX_PROOF_BYTES: usize = 16 * 1024 * 1024;
 
@@ -37,10 +38,9 @@ pub const MAX_PROOF_BYTES: usize = 16 * 1024 * 1024;
 pub struct PayoutProof {
     /// Which network.
     pub genesis: Hash32,
-    /// A header whose state root is that after the height before it.
-    pub header: Header,
-    /// Proof that its block was decided.
-    pub certificate: Certificate,
+    /// Light blocks in ascending order, from the first that what is trusted vouches for. The state root of the last one
+    /// is that after the height before it.
+    pub chain: Vec<LightBlock>,
     /// The receipt with its two signatures.
     pub receipt: Envelope,
     /// The receipt's entry in the ledger.
@@ -75,16 +75,17 @@ pub enum ProofError {
         /// The genesis of the proof.
         got: Hash32,
     },
-    /// The block was not decided, as far as this proves.
-    #[error("the certificate does not hold: {0}")]
-    Certificate(#[from] CertificateError),
-    /// The certificate is of another block.
-    #[error("the certificate is of block {certified}, not of this header's {header}")]
-    Header {
-        /// What was certified.
-        certified: BlockId,
-        /// What is in the proof.
-        header: BlockId,
+    /// The header was not decided, as far as this proves.
+    #[error("the way from what is trusted to the proof's header does not hold: {0}")]
+    Light(#[from] LightError),
+    /// The proof does not pass through the height that is trusted.
+    #[error(
+        "the proof does not pass through the trusted height {height}: \
+         ask for one that does (`tributary proof RECEIPT --trust {height}`)"
+    )]
+    Trust {
+        /// The trusted height.
+        height: u64,
     },
     /// The ledger does not hold the record.
     #[error("the Merkle path does not lead from the record to the state root: {0}")]
@@ -120,8 +121,8 @@ impl ProofError {
             Self::Oversize { .. } => "oversize",
             Self::Malformed(_) => "malformed",
             Self::Network { .. } => "network",
-            Self::Certificate(_) => "certificate",
-            Self::Header { .. } => "header",
+            Self::Light(error) => error.as_str(),
+            Self::Trust { .. } => "trust",
             Self::State(_) => "state",
             Self::Receipt(_) => "receipt",
             Self::Shares(_) => "shares",
@@ -142,8 +143,12 @@ pub struct Proved {
     pub settlement: Settlement,
     /// The height whose ledger holds the record.
     pub height: u64,
-    /// The power of the validators that signed, and of all.
+    /// The power of the validators that signed its header, and of all.
     pub power: (u64, u64),
+    /// The height that was trusted to begin with; 0 is the genesis.
+    pub trusted: u64,
+    /// How many light blocks lead from there to the header, and their bytes.
+    pub light: (usize, usize),
     /// The contributions that were paid.
     pub contributions: BTreeMap<ContributionId, Contribution>,
 }
@@ -164,39 +169,87 @@ impl PayoutProof {
     }
 }
 
-/// Checks a proof file against a genesis.
-pub fn verify(bytes: &[u8], genesis: &Genesis) -> Result<Proved, ProofError> {
+/// What the reader of a proof trusts.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust<'a> {
+    /// The network's beginning.
+    pub genesis: &'a Genesis,
+    /// A height and the block decided there, from somebody the reader believes. Without it the genesis is trusted.
+    pub checkpoint: Option<(u64, BlockId)>,
+    /// The time, and how long trust may be built on. The proof's own headers pass on trust however far apart they lie:
+    /// what must be young is what is trusted, when the proof is read.
+    pub window: Window,
+}
+
+impl<'a> Trust<'a> {
+    /// Trusts the genesis, however old it is: sound as long as the first validators' keys are in honest hands.
+    pub const fn of_genesis(genesis: &'a Genesis) -> Self {
+        let window = Window { now_ms: u64::MAX / 2, period_ms: Window::FOREVER };
+        Self { genesis, checkpoint: None, window }
+    }
+}
+
+/// Checks a proof file against what its reader trusts.
+pub fn verify(bytes: &[u8], trust: &Trust<'_>) -> Result<Proved, ProofError> {
     let proof = PayoutProof::from_bytes(bytes)?;
+    let genesis = trust.genesis;
     let expected = genesis.hash();
     if proof.genesis != expected {
         return Err(ProofError::Network { expected, got: proof.genesis });
     }
-    let power = check_header(&proof, genesis)?;
+    let followed = follow(&proof, trust)?;
     let verified = Verified::check(proof.receipt.clone(), &proof.genesis)
         .map_err(|error| ProofError::Receipt(error.to_string()))?;
     let id = ReceiptId::from(verified.id());
     let Object::Receipt(receipt) = verified.object().clone() else {
         return Err(ProofError::Receipt("it is another kind of object".to_owned()));
     };
-    tree::verify(proof.header.state_root, &keys::receipt(&id), Some(&proof.record), &proof.state_proof)
+    tree::verify(followed.header_state, &keys::receipt(&id), Some(&proof.record), &proof.state_proof)
         .map_err(|error| ProofError::State(error.to_string()))?;
     let settlement = check_record(&proof, &receipt)?;
     check_shares(&proof.evidence, &receipt, &settlement, genesis)?;
     let contributions = check_contributions(&proof, &settlement)?;
     check_lines(&settlement, &contributions)?;
     check_passages(&proof.slices, &receipt, &settlement, &contributions)?;
-    Ok(Proved { id, receipt, settlement, height: proof.header.height - 1, power, contributions })
+    let Followed { height, power, trusted, light, .. } = followed;
+    Ok(Proved { id, receipt, settlement, height, power, trusted, light, contributions })
 }
 
-fn check_header(proof: &PayoutProof, genesis: &Genesis) -> Result<(u64, u64), ProofError> {
-    let (header, certificate) = (&proof.header, &proof.certificate);
-    if certificate.block != header.id() || certificate.height != header.height || header.height == 0 {
-        return Err(ProofError::Header { certified: certificate.block, header: header.id() });
+/// Where the light blocks lead.
+struct Followed {
+    header_state: Hash32,
+    height: u64,
+    power: (u64, u64),
+    trusted: u64,
+    light: (usize, usize),
+}
+
+fn follow(proof: &PayoutProof, trust: &Trust<'_>) -> Result<Followed, ProofError> {
+    let (mut client, chain) = match trust.checkpoint {
+        None => (LightClient::from_genesis(trust.genesis), proof.chain.as_slice()),
+        Some((height, block)) => {
+            let at = proof.chain.iter().position(|light| light.header.height == height);
+            let chain = at.and_then(|at| proof.chain.get(at..)).unwrap_or_default();
+            let first = chain.first().ok_or(ProofError::Trust { height })?;
+            (LightClient::from_checkpoint(&proof.genesis, height, block, first)?, chain)
+        }
+    };
+    let trusted = client.trusted().height;
+    // Trust is as old as its beginning: passed on from header to header it grows no younger by the proof's own word.
+    if client.trusted().time_ms.saturating_add(trust.window.period_ms) <= trust.window.now_ms {
+        return Err(LightError::Expired { height: trusted, time_ms: client.trusted().time_ms }.into());
     }
-    let validators = ValidatorSet::of_genesis(genesis);
-    certificate.verify(&validators, &proof.genesis)?;
-    let power = |(key, _): &(Account, _)| validators.get(key).map_or(0, |member| member.power);
-    Ok((certificate.signatures.iter().map(power).sum(), validators.total_power()))
+    client.verify_chain(Window { period_ms: Window::FOREVER, ..trust.window }, chain)?;
+    let last = chain.last().ok_or_else(|| ProofError::Malformed("it has no header".to_owned()))?;
+    let (signers, set) = (&last.certificate.signatures, &last.validators);
+    let signed = signers.iter().map(|(key, _)| set.get(key).map_or(0, |member| member.power)).sum();
+    Ok(Followed {
+        header_state: last.header.state_root,
+        height: last.header.height.saturating_sub(1),
+        power: (signed, set.total_power()),
+        trusted,
+        light: (chain.len(), chain.iter().map(|block| canonical(block).len()).sum()),
+    })
 }
 
 fn check_record(proof: &PayoutProof, receipt: &Receipt) -> Result<Settlement, ProofError> {

@@ -127,6 +127,20 @@ impl Tree {
         Ok(tree)
     }
 
+    /// The tree of a whole state after `version`, as if it had begun there: a node that starts from a snapshot has no
+    /// earlier one. The root is the same as that of a tree with a history.
+    pub fn begin_at(version: u64, entries: &Changes) -> Result<(Self, TreeUpdate), TreeError> {
+        let mut tree = Self::default();
+        if let Some(before) = version.checked_sub(1) {
+            tree.nodes.0.insert(root_key(before), Node::Null);
+            tree.version = Some(before);
+        }
+        let mut update = tree.update(version, entries)?;
+        // The empty root before it was never written.
+        update.stale.clear();
+        Ok((tree, update))
+    }
+
     fn jmt(&self) -> JellyfishMerkleTree<'_, Nodes, StateHasher> {
         JellyfishMerkleTree::new(&self.nodes)
     }

@@ -27,6 +27,11 @@ pub enum StoreError {
     )]
     Newer { found: u32, known: u32 },
     #[error(
+        "the database has schema {found}, which this program reads no longer (it reads {known}); \
+         begin again from peers with an empty database, or run the older version of Tributary"
+    )]
+    Older { found: u32, known: u32 },
+    #[error(
         "{record} in {family} has version {found} and this program knows up to {known}; \
          run the newer version of Tributary that wrote it"
     )]
@@ -47,6 +52,13 @@ pub enum StoreError {
     Full { path: PathBuf },
     #[error("epoch {got} cannot be committed after epoch {committed}")]
     Height { committed: u64, got: u64 },
+    #[error(
+        "the witness of this validator's last signature at {} {reason}; without it a validator could sign twice and \
+         lose its stake: restore that file, or start with a new validator key and the file moved away", path.display()
+    )]
+    Witness { path: PathBuf, reason: String },
+    #[error("the snapshot in {} cannot be used: {reason}", path.display())]
+    Snapshot { path: PathBuf, reason: String },
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the database at {} failed: {reason}", path.display())]
@@ -62,10 +74,13 @@ impl StoreError {
             Self::Foreign { .. } => "foreign",
             Self::OtherNetwork { .. } => "othernetwork",
             Self::Newer { .. } | Self::NewerRow { .. } => "newer",
+            Self::Older { .. } => "older",
             Self::Damaged { .. } | Self::DamagedFiles { .. } => "damaged",
             Self::Locked { .. } => "locked",
             Self::Full { .. } => "full",
             Self::Height { .. } => "height",
+            Self::Witness { .. } => "witness",
+            Self::Snapshot { .. } => "snapshot",
             Self::Io { .. } => "file",
             Self::Database { .. } => "database",
         }

@@ -67,6 +67,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn prune(&self, keep_from: u64, most: u64) -> Result<u64, StoreError> {
+        let mut inner = self.lock();
+        let view = View(MemoryRows(Arc::clone(&inner.rows)));
+        let Some((pruning, lowest)) = view.prunable(keep_from, most)? else { return view.lowest() };
+        drop(view);
+        let (changes, progress) = inner.progress.pruned(pruning);
+        apply(Arc::make_mut(&mut inner.rows), changes);
+        inner.progress = progress;
+        Ok(lowest)
+    }
+
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {
         Box::new(self.view())
     }

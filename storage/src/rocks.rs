@@ -3,18 +3,26 @@
 //! - A database is created beside its path and moved there when it is complete: what stands at a path is whole.
 //! - One write-ahead log covers all families, and every write ends with a sync of it. On start, a torn end of the log
 //!   is cut off (nobody was told of it); damage before the end is an error. Only one thing cannot be seen from inside:
-//!   the newest part of the log taken away whole, which looks as if it had never been written.
+//!   the newest part of the log taken away whole, which looks as if it had never been written. RocksDB's stricter mode,
+//!   absolute consistency, would not see that either, and would refuse every database whose last write a power cut tore.
+//!   What was decided is fetched again from peers; what must never be forgotten, the last signature, has a witness in
+//!   a file of its own ([`crate::witness`]).
 //! - The process holds a lock on the database as long as it is open.
 
 use crate::error::StoreError;
-use crate::rows::{Change, Progress, Rows, Step, View, first_rows};
+use crate::rows::{Change, Progress, Rows, Step, View, first_rows, restored_rows, set_rows, state_rows};
 use crate::schema::{Family, Origin, SCHEMA_VERSION};
 use crate::store::{Entry, Loaded, Snapshot, Store};
+use crate::witness::Witness;
+use protocol::block::Block;
 use protocol::genesis::Genesis;
-use protocol::ids::ManifestId;
+use protocol::ids::{Hash32, ManifestId};
 use protocol::ledger::{self, Changes};
+use protocol::light::LightBlock;
 use protocol::node::Write;
+use protocol::objects::Envelope;
 use protocol::tree::Tree;
+use protocol::{closed_record, signed_place};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
@@ -44,14 +52,35 @@ const LOG_FILES: usize = 2;
 /// Bytes of one of them.
 const LOG_FILE_BYTES: usize = 1024 * 1024;
 
+/// Rows in one batch while a database is built.
+const BUILD_ROWS: usize = 10_000;
+
 /// The file that names a database's newest manifest: where it is, there is a database.
 const CURRENT: &str = "CURRENT";
+
+/// What a store begins with that takes over a state, verified by whoever fetched it.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// The last block's header with its certificate and validator sets, as a light client trusts it.
+    pub last: LightBlock,
+    /// That block.
+    pub block: Block,
+    /// All entries of the state after it.
+    pub state: Changes,
+    /// The state's root.
+    pub root: Hash32,
+    /// Objects of earlier blocks that the state refers to. Where they were is not known: their place is height 0.
+    pub kept: Vec<Envelope>,
+}
 
 /// A store in a folder on disk.
 pub struct RocksStore {
     path: PathBuf,
     db: DB,
     progress: Mutex<Progress>,
+    witness: Witness,
+    /// The height of a signature that only the witness remembered when the store was opened.
+    forgotten: Option<u64>,
 }
 
 impl RocksStore {
@@ -95,8 +124,50 @@ impl RocksStore {
         let found = rows.schema()?;
         check_schema(path, found)?;
         let progress = rows.progress()?;
+        let witness = Witness::beside(path, rows.origin()?.genesis);
+        let (seen, known) = (witness.read()?, rows.sign_record()?);
         drop(rows);
-        Ok(Self { path: path.to_owned(), db, progress: Mutex::new(progress) })
+        let mut store = Self { path: path.to_owned(), db, progress: Mutex::new(progress), witness, forgotten: None };
+        store.agree_with_witness(seen, known)?;
+        Ok(store)
+    }
+
+    /// The later of database and witness counts. Where the database is behind, it lost what it had been told to keep,
+    /// and with the signature the log of its height: this validator no longer knows what it locked on there, and signs
+    /// nothing at that height or below.
+    fn agree_with_witness(&mut self, seen: Option<Vec<u8>>, known: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let place = |record: &Option<Vec<u8>>| record.as_deref().and_then(signed_place);
+        match (place(&seen), place(&known)) {
+            (Some(seen), known) if known.is_none_or(|known| known < seen) => {
+                self.forgotten = Some(seen.0);
+                self.write(&[Write::SignRecord(closed_record(seen.0))])
+            }
+            (seen, Some(known_at)) if seen != Some(known_at) => self.witness.write(&known.unwrap_or_default()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The height of a signature that the database had lost when it was opened: nothing is signed up to there. It was
+    /// deleted, restored from a backup or damaged; whoever runs the node should know.
+    pub fn forgotten_signature(&self) -> Option<u64> {
+        self.forgotten
+    }
+
+    /// A store that begins with a height instead of the genesis. Whatever happens, at `path` is all of it or nothing.
+    ///
+    /// # Errors
+    /// There is something at `path`, or the state does not have the root that it should have.
+    pub fn restore(path: &Path, origin: &Origin, beginning: &Beginning) -> Result<(), StoreError> {
+        let Beginning { last, block, state, root, kept } = beginning;
+        let (_, update) = Tree::begin_at(last.header.height, state).map_err(|error| StoreError::tree(&error))?;
+        if update.root != *root {
+            let reason = format!("its entries have the root {}, not {root}", update.root);
+            return Err(StoreError::Snapshot { path: path.to_owned(), reason });
+        }
+        let mut rows = restored_rows(origin, last, block, kept);
+        rows.extend(set_rows(state));
+        rows.extend(state_rows(state, &update.nodes, &[]));
+        Self::build(path, rows)
     }
 
     /// A database with these rows, complete at `path` or not there at all.
@@ -107,7 +178,11 @@ impl RocksStore {
         let unfinished = parent.join(format!("{name}.unfinished"));
         remove_unfinished(&unfinished)?;
         let db = open_db(&unfinished, true)?;
-        write_rows(&db, &unfinished, rows)?;
+        // In parts, because RocksDB holds a batch in memory twice. Before the move nothing of it counts.
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            write_rows(&db, &unfinished, rows.by_ref().take(BUILD_ROWS).collect())?;
+        }
         drop(db);
         fs::rename(&unfinished, path).map_err(StoreError::io("move the new database to", path))?;
         sync_folder(&parent)
@@ -133,7 +208,24 @@ impl Store for RocksStore {
         let (rows, next) = progress.rows(writes)?;
         write_rows(&self.db, &self.path, rows)?;
         *progress = next;
-        Ok(())
+        // After the database, so that a crash in between leaves a witness that is behind, which means nothing; and
+        // before the caller goes on, so that no signature leaves without it.
+        let signed = writes.iter().rev().find_map(|write| match write {
+            Write::SignRecord(record) => Some(record),
+            _ => None,
+        });
+        signed.map_or(Ok(()), |record| self.witness.write(record))
+    }
+
+    fn prune(&self, keep_from: u64, most: u64) -> Result<u64, StoreError> {
+        let view = self.view();
+        let Some((pruning, lowest)) = view.prunable(keep_from, most)? else { return view.lowest() };
+        drop(view);
+        let mut progress = self.lock();
+        let (rows, next) = progress.pruned(pruning);
+        write_rows(&self.db, &self.path, rows)?;
+        *progress = next;
+        Ok(lowest)
     }
 
     fn mark_indexed(&self, manifest: ManifestId) -> Result<(), StoreError> {
@@ -196,6 +288,7 @@ fn check_schema(path: &Path, found: Option<u32>) -> Result<(), StoreError> {
     match found {
         Some(SCHEMA_VERSION) => Ok(()),
         Some(found) if found > SCHEMA_VERSION => Err(StoreError::Newer { found, known: SCHEMA_VERSION }),
+        Some(found) if found > 0 => Err(StoreError::Older { found, known: SCHEMA_VERSION }),
         Some(found) => {
             Err(StoreError::DamagedFiles { path: path.to_owned(), reason: format!("schema {found} never was") })
         }
@@ -342,7 +435,7 @@ fn refuse_occupied(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn parent_and_name(path: &Path) -> Result<(PathBuf, String), StoreError> {
+pub(crate) fn parent_and_name(path: &Path) -> Result<(PathBuf, String), StoreError> {
     let no_name = || StoreError::io("create a database at", path)(io::Error::from(io::ErrorKind::InvalidInput));
     let name = path.file_name().ok_or_else(no_name)?.to_string_lossy().into_owned();
     let parent = match path.parent() {
@@ -366,6 +459,6 @@ fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A name in a folder is durable when the folder is synced.
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync the folder", path))
 }

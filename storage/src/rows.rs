@@ -2,15 +2,17 @@
 
 use crate::error::StoreError;
 use crate::schema::{
-    self, FIRST_KEY, Family, KEY_HEIGHT, KEY_ORIGIN, KEY_SCHEMA, KEY_SIGN_RECORD, KEY_STAMP, Origin, SCHEMA_VERSION,
-    height_key, wal_key,
+    self, FIRST_KEY, Family, KEY_HEIGHT, KEY_LOWEST, KEY_ORIGIN, KEY_SCHEMA, KEY_SIGN_RECORD, KEY_STAMP, Origin,
+    SCHEMA_VERSION, height_key, wal_key,
 };
 use crate::store::{Entry, Found, Loaded, Place, Snapshot, StateProof};
 use borsh::{BorshDeserialize, BorshSerialize};
-use protocol::block::{Block, Certificate};
+use protocol::block::{Block, Certificate, ValidatorSet};
+use protocol::crypto::{Kind, validators_hash};
 use protocol::genesis::canonical;
-use protocol::ids::{BlockId, ManifestId, ObjectId};
-use protocol::ledger::Changes;
+use protocol::ids::{BlockId, Hash32, ManifestId, ObjectId};
+use protocol::ledger::{Changes, keys};
+use protocol::light::LightBlock;
 use protocol::node::{Commit, Write};
 use protocol::objects::Envelope;
 use protocol::tree;
@@ -56,6 +58,28 @@ pub(crate) fn first_rows(origin: &Origin, changes: &Changes, nodes: &[Entry]) ->
         Change::record(Family::Meta, KEY_HEIGHT, &0_u64),
     ];
     rows.extend(state_rows(changes, nodes, &[]));
+    rows.extend(set_rows(changes));
+    rows.extend(stamps(0));
+    rows
+}
+
+/// The rows of a store that begins with the block of a height, without the state and its tree.
+pub(crate) fn restored_rows(origin: &Origin, last: &LightBlock, block: &Block, kept: &[Envelope]) -> Vec<Change> {
+    let height = last.header.height;
+    let mut rows = vec![
+        Change::record(Family::Meta, KEY_SCHEMA, &SCHEMA_VERSION),
+        Change::record(Family::Meta, KEY_ORIGIN, origin),
+        Change::record(Family::Meta, KEY_HEIGHT, &height),
+        Change::record(Family::Meta, KEY_LOWEST, &height),
+        Change::record(Family::Blocks, &height_key(height), &(block, &last.certificate)),
+        Change::record(Family::BlockIndex, &block.id().0, &height),
+    ];
+    for set in [&last.validators, last.next_validators()] {
+        rows.push(Change::record(Family::Validators, &set.hash().0, set));
+    }
+    rows.extend(object_rows(height, block));
+    // Which blocks they were in is not known here.
+    rows.extend(kept.iter().map(|object| Change::record(Family::Kept, &object.id().0, &(0_u64, 0_u32, object))));
     rows.extend(stamps(0));
     rows
 }
@@ -95,6 +119,13 @@ impl Progress {
         Ok((rows, self))
     }
 
+    /// The rows of a batch that only removes what [`View::prunable`] found.
+    pub(crate) fn pruned(mut self, pruning: Vec<Change>) -> (Vec<Change>, Self) {
+        let mut rows = self.begin();
+        rows.extend(pruning);
+        (rows, self)
+    }
+
     fn begin(&mut self) -> Vec<Change> {
         self.batch += 1;
         stamps(self.batch).collect()
@@ -113,16 +144,31 @@ impl Progress {
             // Lower heights were dropped by their own commits, and entries for them are never written again.
             Change::DeleteRange(Family::Wal, wal_key(height, 0).to_vec(), wal_key(height + 1, 0).to_vec()),
         ];
-        for (index, envelope) in (0_u32..).zip(&commit.block.body.envelopes) {
-            rows.push(Change::record(Family::Objects, &envelope.id().0, &(height, index)));
-        }
+        rows.extend(object_rows(height, &commit.block));
+        rows.extend(set_rows(&commit.changes));
         rows.extend(state_rows(&commit.changes, &commit.nodes, &commit.stale_nodes));
         rows.extend(unpool_rows(&commit.unpooled));
         Ok(rows)
     }
 }
 
-fn state_rows(changes: &Changes, nodes: &[Entry], stale: &[Vec<u8>]) -> Vec<Change> {
+fn object_rows(height: u64, block: &Block) -> impl Iterator<Item = Change> {
+    let numbered = (0_u32..).zip(&block.body.envelopes);
+    numbered.map(move |(index, envelope)| Change::record(Family::Objects, &envelope.id().0, &(height, index)))
+}
+
+/// Validator sets that become known, by their hash: headers of any later time name them.
+pub(crate) fn set_rows(changes: &Changes) -> impl Iterator<Item = Change> {
+    let sets = [keys::VALIDATORS, keys::NEXT_VALIDATORS].into_iter().filter_map(|key| changes.get(key)?.as_ref());
+    sets.map(|set| Change::put(Family::Validators, &validators_hash(set).0, set))
+}
+
+/// Objects that proofs of later receipts need: those of their block's kind alone are pruned with it.
+const fn is_kept(kind: Kind) -> bool {
+    matches!(kind, Kind::DataNet | Kind::Contribution | Kind::DatasetManifest | Kind::ModelManifest)
+}
+
+pub(crate) fn state_rows(changes: &Changes, nodes: &[Entry], stale: &[Vec<u8>]) -> Vec<Change> {
     let changed = changes.iter().map(|(key, value)| match value {
         Some(value) => Change::put(Family::State, key, value),
         None => Change::Delete(Family::State, key.clone()),
@@ -214,10 +260,39 @@ impl<R: Rows> View<R> {
             tree: self.all(Family::Tree)?,
             last,
             wal: self.wal(height + 1)?,
-            sign_record: self.body(Family::SignRecord, KEY_SIGN_RECORD)?,
+            sign_record: self.sign_record()?,
             pool: self.arrivals()?.into_iter().map(|(_, envelope)| envelope).collect(),
             indexed: self.indexed()?,
         })
+    }
+
+    /// The last thing signed.
+    pub(crate) fn sign_record(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.body(Family::SignRecord, KEY_SIGN_RECORD)
+    }
+
+    /// The rows that go when the blocks below `keep_from` do, of at most `most` blocks, and the lowest height after
+    /// that; none when there is nothing to prune. The last block always stays.
+    pub(crate) fn prunable(&self, keep_from: u64, most: u64) -> Result<Option<(Vec<Change>, u64)>, StoreError> {
+        let lowest = self.lowest()?;
+        let to = keep_from.min(self.height()?).min(lowest.saturating_add(most));
+        if to <= lowest {
+            return Ok(None);
+        }
+        let mut rows = vec![Change::record(Family::Meta, KEY_LOWEST, &to)];
+        for height in lowest..to {
+            let (block, _): (Block, Certificate) = self.required(Family::Blocks, &height_key(height))?;
+            rows.push(Change::Delete(Family::Blocks, height_key(height).to_vec()));
+            rows.push(Change::Delete(Family::BlockIndex, block.id().0.to_vec()));
+            for (index, envelope) in (0_u32..).zip(&block.body.envelopes) {
+                let id = envelope.id().0;
+                rows.push(Change::Delete(Family::Objects, id.to_vec()));
+                if is_kept(envelope.kind) {
+                    rows.push(Change::record(Family::Kept, &id, &(height, index, envelope)));
+                }
+            }
+        }
+        Ok(Some((rows, to)))
     }
 
     /// The pool in the order of arrival.
@@ -270,6 +345,22 @@ impl<R: Rows> Snapshot for View<R> {
         self.required(Family::Meta, KEY_HEIGHT)
     }
 
+    fn lowest(&self) -> Result<u64, StoreError> {
+        Ok(self.record(Family::Meta, KEY_LOWEST)?.unwrap_or(1))
+    }
+
+    fn validator_set(&self, hash: &Hash32) -> Result<Option<ValidatorSet>, StoreError> {
+        self.record(Family::Validators, &hash.0)
+    }
+
+    fn light_block(&self, height: u64) -> Result<Option<LightBlock>, StoreError> {
+        let Some((block, certificate)) = self.block(height)? else { return Ok(None) };
+        let set = |hash: &Hash32| self.required(Family::Validators, &hash.0);
+        let validators = set(&block.header.validators)?;
+        let next = set(&block.header.next_validators)?;
+        Ok(Some(LightBlock::new(block.header, certificate, validators, next)))
+    }
+
     fn block(&self, height: u64) -> Result<Option<(Block, Certificate)>, StoreError> {
         self.record(Family::Blocks, &height_key(height))
     }
@@ -282,7 +373,8 @@ impl<R: Rows> Snapshot for View<R> {
     fn blocks(&self, from: u64, count: u64, max_bytes: usize) -> Result<Vec<(Block, Certificate)>, StoreError> {
         let mut blocks = Vec::new();
         let mut left = max_bytes;
-        if count == 0 {
+        // Height 0 has no block; below the lowest, what was asked for is not here, and later blocks are no answer.
+        if count == 0 || from.max(1) < self.lowest()? {
             return Ok(blocks);
         }
         self.each(Family::Blocks, &height_key(from), |key, body| {
@@ -300,7 +392,12 @@ impl<R: Rows> Snapshot for View<R> {
     fn object(&self, id: &ObjectId) -> Result<Option<Found>, StoreError> {
         let Some((height, index)) = self.record::<(u64, u32)>(Family::Objects, &id.0)? else {
             let pooled: Option<(u64, Envelope)> = self.record(Family::Pool, &id.0)?;
-            return Ok(pooled.map(|(_, envelope)| Found { envelope, place: Place::Pool }));
+            if let Some((_, envelope)) = pooled {
+                return Ok(Some(Found { envelope, place: Place::Pool }));
+            }
+            let kept: Option<(u64, u32, Envelope)> = self.record(Family::Kept, &id.0)?;
+            let found = |(height, index, envelope)| Found { envelope, place: Place::Block { height, index } };
+            return Ok(kept.map(found));
         };
         let (block, _): (Block, Certificate) = self.required(Family::Blocks, &height_key(height))?;
         let mut envelopes = block.body.envelopes.into_iter();

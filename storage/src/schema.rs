@@ -2,7 +2,7 @@
 //!
 //! | Family         | Key                         | Value                                       |
 //! |----------------|-----------------------------|---------------------------------------------|
-//! | `tributary`    | `schema`, `origin`, `height`| schema version u32; [`Origin`]; height u64  |
+//! | `tributary`    | `schema`, `origin`, `height`, `lowest` | schema version u32; [`Origin`]; heights u64 |
 //! | `state`        | ledger key                  | ledger value                                |
 //! | `tree`         | Merkle node key             | Merkle node                                 |
 //! | `blocks`       | height                      | block, its certificate                      |
@@ -12,10 +12,14 @@
 //! | `wal`          | height ‖ index              | entry of the agreement's write-ahead log    |
 //! | `sign_record`  | `last`                      | the last thing signed                       |
 //! | `host`         | manifest id                 | nothing: the row says "its content is here" |
+//! | `validators`   | hash of a validator set     | the set                                     |
+//! | `kept`         | object id                   | height and place of its block, envelope     |
 //!
 //! - Numbers in keys are big-endian, so that rows lie in the order of numbers; a height has 8 bytes, an index 4.
 //! - Every value lies in a frame: row version (1 byte) ‖ checksum (8 bytes) ‖ body. The frame has this form in every
 //!   schema. The body is borsh, but for `state`, `tree`, `wal` and `sign_record`, which hold their bytes as given.
+//! - `lowest` is the lowest height whose block is here; below it, blocks were pruned or never were here. Of objects in
+//!   pruned blocks, those that later proofs need are in `kept`.
 //! - The checksum covers family, key, version and body: a row that was altered, or that stands in another row's place,
 //!   is found out.
 //! - The row with the empty key, in every family, is its stamp: the number (u64) of the last batch that was written.
@@ -30,7 +34,7 @@ use protocol::genesis::Genesis;
 use protocol::ids::{Hash32, to_hex};
 
 /// The form of the whole database.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 /// The form of a row's body.
 pub const ROW_VERSION: u8 = 1;
 
@@ -49,6 +53,8 @@ pub const KEY_SCHEMA: &[u8] = b"schema";
 pub const KEY_ORIGIN: &[u8] = b"origin";
 /// Key of the last committed height in [`Family::Meta`].
 pub const KEY_HEIGHT: &[u8] = b"height";
+/// Key of the lowest height whose block is here in [`Family::Meta`].
+pub const KEY_LOWEST: &[u8] = b"lowest";
 /// Key of the only row in [`Family::SignRecord`].
 pub const KEY_SIGN_RECORD: &[u8] = b"last";
 
@@ -82,11 +88,13 @@ pub enum Family {
     Wal,
     SignRecord,
     Host,
+    Validators,
+    Kept,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::State,
         Self::Tree,
@@ -97,6 +105,8 @@ impl Family {
         Self::Wal,
         Self::SignRecord,
         Self::Host,
+        Self::Validators,
+        Self::Kept,
     ];
 
     /// Its name on disk. That of the first tells our databases from other programs'.
@@ -112,6 +122,8 @@ impl Family {
             Self::Wal => "wal",
             Self::SignRecord => "sign_record",
             Self::Host => "host",
+            Self::Validators => "validators",
+            Self::Kept => "kept",
         }
     }
 
@@ -125,7 +137,14 @@ impl Family {
             Self::Wal => {
                 read_wal_key(key).map_or_else(hex, |(height, index)| format!("height {height}, entry {index}"))
             }
-            Self::State | Self::Tree | Self::BlockIndex | Self::Objects | Self::Pool | Self::Host => hex(),
+            Self::State
+            | Self::Tree
+            | Self::BlockIndex
+            | Self::Objects
+            | Self::Pool
+            | Self::Host
+            | Self::Validators
+            | Self::Kept => hex(),
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::error::StoreError;
 use crate::schema::Origin;
-use protocol::block::{Block, Certificate};
-use protocol::ids::{BlockId, ManifestId, ObjectId};
+use protocol::block::{Block, Certificate, ValidatorSet};
+use protocol::ids::{BlockId, Hash32, ManifestId, ObjectId};
+use protocol::light::LightBlock;
 use protocol::node::Write;
 use protocol::objects::Envelope;
 use std::collections::BTreeMap;
@@ -89,6 +90,11 @@ pub trait Store: Send + Sync {
     /// Remembers for good that a manifest's content is here and indexed.
     fn mark_indexed(&self, manifest: ManifestId) -> Result<(), StoreError>;
 
+    /// Removes blocks below `keep_from`, at most `most` of them, with the receipts and operations in them; returns the
+    /// lowest height that is here then. The last block always stays, and so do certificates' validator sets and whatever
+    /// the ledger's state holds. Objects that proofs of later receipts need are kept.
+    fn prune(&self, keep_from: u64, most: u64) -> Result<u64, StoreError>;
+
     /// A view of this moment, which later writes do not change.
     fn snapshot(&self) -> Box<dyn Snapshot + '_>;
 
@@ -114,6 +120,16 @@ pub trait Store: Send + Sync {
     /// See [`Snapshot::blocks`].
     fn blocks(&self, from: u64, count: u64, max_bytes: usize) -> Result<Vec<(Block, Certificate)>, StoreError> {
         self.snapshot().blocks(from, count, max_bytes)
+    }
+
+    /// See [`Snapshot::lowest`].
+    fn lowest(&self) -> Result<u64, StoreError> {
+        self.snapshot().lowest()
+    }
+
+    /// See [`Snapshot::light_block`].
+    fn light_block(&self, height: u64) -> Result<Option<LightBlock>, StoreError> {
+        self.snapshot().light_block(height)
     }
 
     /// See [`Snapshot::object`].
@@ -142,6 +158,15 @@ pub trait Snapshot {
     /// The last committed height; 0 before the first block.
     fn height(&self) -> Result<u64, StoreError>;
 
+    /// The lowest height whose block is here; 1 as long as nothing was pruned and the node began with the genesis.
+    fn lowest(&self) -> Result<u64, StoreError>;
+
+    /// A validator set that decides or decided some height since the store began, by its hash.
+    fn validator_set(&self, hash: &Hash32) -> Result<Option<ValidatorSet>, StoreError>;
+
+    /// The header of a height with what it takes to check it; none where its block is not here.
+    fn light_block(&self, height: u64) -> Result<Option<LightBlock>, StoreError>;
+
     /// A decided block and the proof of its decision.
     fn block(&self, height: u64) -> Result<Option<(Block, Certificate)>, StoreError>;
 
@@ -149,7 +174,7 @@ pub trait Snapshot {
     fn block_by_id(&self, id: &BlockId) -> Result<Option<(Block, Certificate)>, StoreError>;
 
     /// Decided blocks in ascending order from height `from`: at most `count`, and no more than fit into `max_bytes` as
-    /// stored, but always the first, so that whoever asks gets on.
+    /// stored, but always the first, so that whoever asks gets on. Nothing where `from` lies below [`Self::lowest`].
     fn blocks(&self, from: u64, count: u64, max_bytes: usize) -> Result<Vec<(Block, Certificate)>, StoreError>;
 
     /// An object, from its block or from the pool. One in a block costs reading that block.

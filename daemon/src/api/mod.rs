@@ -14,6 +14,7 @@ mod data;
 mod earnings;
 mod error;
 mod explain;
+mod light;
 mod node;
 mod objects;
 mod openapi;
@@ -162,6 +163,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/v1/models/{id}", get(data::model)),
         ("/v1/blobs", post(data::upload)),
         ("/v1/blobs/{hash}", get(data::blob)),
+        ("/v1/light/{height}", get(light::light)),
         ("/v1/receipts", get(receipts::list).post(batch::submit)),
         ("/v1/receipts/{id}", get(receipts::show)),
         ("/v1/receipts/{id}/explain", get(explain::explain)),

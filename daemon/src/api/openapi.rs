@@ -1,6 +1,6 @@
 //! The description of the API, from the types and handlers themselves. `docs/openapi.json` is a copy; a test compares.
 
-use super::{batch, data, earnings, explain, node, objects, receipts};
+use super::{batch, data, earnings, explain, light, node, objects, receipts};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -44,6 +44,7 @@ use utoipa::OpenApi;
         receipts::show,
         explain::explain,
         receipts::proof,
+        light::light,
         earnings::all,
         earnings::one,
     )

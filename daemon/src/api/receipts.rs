@@ -220,18 +220,30 @@ fn pooled(view: &View<'_>, id: ReceiptId) -> Result<ReceiptShown, ApiError> {
     })
 }
 
+#[derive(Deserialize)]
+pub(super) struct ProofQuery {
+    trust: Option<u64>,
+}
+
 /// A proof of the receipt's payouts, which `tributary verify` checks offline.
 #[utoipa::path(get, path = "/v1/receipts/{id}/proof", tag = "receipts",
-    params(("id" = String, Path, description = "Its id")), responses(
+    params(
+        ("id" = String, Path, description = "Its id"),
+        ("trust" = Option<u64>, Query, description = "The height whose block the reader trusts, instead of the genesis"),
+    ), responses(
     (status = 200, description = "The proof file", content_type = "application/octet-stream", body = Vec<u8>),
     (status = 404, description = "There is no such receipt", body = ErrorDocument),
     (status = 409, description = "It is not settled", body = ErrorDocument),
 ))]
-pub(super) async fn proof(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn proof(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(trust): Query<ProofQuery>,
+) -> Result<Response, ApiError> {
     let id: ReceiptId = parse(&id)?;
     let full = |_| Refusal::Full { limit: MAX_PROOFS as u64, unit: "proofs at once" };
     let _permit = api.proofs.acquire().await.map_err(full)?;
-    let bytes = builder::build(&api.services, id).await?;
+    let bytes = builder::build(&api.services, id, trust.trust).await?;
     let name = format!("attachment; filename=\"{}.proof\"", &id.to_string()[..16]);
     let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, name)];
     Ok((headers, bytes).into_response())

@@ -6,6 +6,7 @@ use crate::config::{CONFIG_FILE, Config};
 use crate::keys::{KeyKind, Keystore, NodeKeys, Seed};
 use crate::output::{Failure, Paint};
 use crate::supervisor;
+use crate::trust::Checkpoint;
 use crate::{files, genesis_file, logging, metrics, node_process};
 use anyhow::Context as _;
 use clap::Args;
@@ -177,6 +178,10 @@ pub(super) struct Start {
     /// Set any key of the configuration, such as api.listen=127.0.0.1:8000; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// With an empty folder: take over a state from peers, checked from this block on (HEIGHT:HASH), which somebody you
+    /// believe told you
+    #[arg(long, value_name = "HEIGHT:HASH")]
+    trust: Option<Checkpoint>,
     /// Stop when standard input closes, as it does when the parent process ends
     #[arg(long)]
     exit_with_parent: bool,
@@ -193,6 +198,7 @@ impl Start {
             // A path on the command line is meant from where the command is given.
             config.node.record = Some(std::path::absolute(record)?);
         }
+        config.sync.trust = self.trust.or(config.sync.trust);
         let genesis = genesis_file::read(&config.node.genesis)?;
         let keys = NodeKeys::load(&config)?;
         let _claim = supervisor::claim(&config.home)?;

@@ -389,6 +389,9 @@ pub(super) struct ProofCommand {
     /// The file to write, which must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Make it for a reader who trusts the block of this height, instead of the genesis
+    #[arg(long, value_name = "HEIGHT")]
+    trust: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -407,7 +410,7 @@ impl ProofCommand {
             return Err(exists().into());
         }
         let spinner = context.out.spinner("waiting for the epoch that signs the proof's state");
-        let proof = remote(context).and_then(|remote| Ok(remote.proof(&self.receipt)?));
+        let proof = remote(context).and_then(|remote| Ok(remote.proof(&self.receipt, self.trust)?));
         spinner.finish_and_clear();
         let proof = proof?;
         let written = crate::files::create_new(&self.out, &proof, PROOF_MODE);

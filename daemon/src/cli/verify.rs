@@ -3,8 +3,10 @@
 use super::Context;
 use crate::genesis_file;
 use crate::output::{Failure, Paint};
+use crate::trust::{Checkpoint, DAY_MS, DEFAULT_TRUST_DAYS, now_ms};
 use anyhow::Context as _;
-use protocol::proof::{MAX_PROOF_BYTES, Proved, verify};
+use protocol::light::Window;
+use protocol::proof::{MAX_PROOF_BYTES, Proved, Trust, verify};
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -17,6 +19,13 @@ pub(super) struct Verify {
     /// The genesis of the network that it is of
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
+    /// A block (HEIGHT:HASH) that somebody you believe told you, to be trusted instead of the genesis
+    #[arg(long, value_name = "HEIGHT:HASH")]
+    trust: Option<Checkpoint>,
+    /// Days for which what is trusted may be built on: fewer than validators' stake stays bound. For the genesis there is
+    /// no bound unless this is given
+    #[arg(long, value_name = "DAYS")]
+    trust_days: Option<u64>,
 }
 
 impl Verify {
@@ -28,14 +37,32 @@ impl Verify {
         // One byte more than a proof may have, to see that there is more.
         let read = file.take(MAX_PROOF_BYTES as u64 + 1).read_to_end(&mut bytes);
         read.with_context(|| format!("the proof {} cannot be read", self.proof.display()))?;
-        let proved = verify(&bytes, &genesis).map_err(|error| {
+        let days = self.trust_days.or(self.trust.map(|_| DEFAULT_TRUST_DAYS));
+        let period_ms = days.map_or(Window::FOREVER, |days| days.saturating_mul(DAY_MS));
+        let trust = Trust {
+            genesis: &genesis,
+            checkpoint: self.trust.map(|trust| (trust.height, trust.block)),
+            window: Window { now_ms: now_ms(), period_ms },
+        };
+        let proved = verify(&bytes, &trust).map_err(|error| {
             let hint = match error.as_str() {
+                "expired" => "ask somebody you believe for a younger block, and for a proof with `--trust HEIGHT`",
+                "trust" => "the proof begins elsewhere: `tributary proof RECEIPT --trust HEIGHT` makes one that fits",
                 "malformed" => "is this the right file? `tributary proof RECEIPT --out FILE` writes a proof",
                 _ => "do not believe it: ask another node for a proof",
             };
             Failure::new(error.as_str(), error.to_string()).hint(hint)
         })?;
-        context.out.print(&as_json(&proved), |paint| as_text(&proved, paint))
+        // A set that was replaced since could have been made up by whoever holds its first members' keys.
+        let age = now_ms().saturating_sub(genesis.time_ms) / DAY_MS;
+        let old = self.trust.is_none() && age > DEFAULT_TRUST_DAYS && proved.light.0 > 0;
+        let note = old.then(|| {
+            format!(
+                "the genesis is {age} days old: this holds if its validators' keys are still in honest hands; \
+                 --trust HEIGHT:HASH needs no such faith"
+            )
+        });
+        context.out.print(&as_json(&proved, note.as_deref()), |paint| as_text(&proved, note.as_deref(), paint))
     }
 }
 
@@ -44,7 +71,7 @@ fn passage(proved: &Proved, index: usize) -> &str {
     proved.receipt.output.get(passage.start as usize..passage.end as usize).unwrap_or_default()
 }
 
-fn as_json(proved: &Proved) -> Value {
+fn as_json(proved: &Proved, note: Option<&str>) -> Value {
     let lines = proved.settlement.lines.iter().map(|line| {
         json!({
             "role": line.role.as_str(),
@@ -73,12 +100,16 @@ fn as_json(proved: &Proved) -> Value {
         "settled_height": proved.settlement.height,
         "signed_power": proved.power.0,
         "total_power": proved.power.1,
+        "trusted_height": proved.trusted,
+        "light_blocks": proved.light.0,
+        "light_bytes": proved.light.1,
+        "note": note,
         "lines": lines.collect::<Vec<_>>(),
         "passages": passages.collect::<Vec<_>>(),
     })
 }
 
-fn as_text(proved: &Proved, paint: Paint) -> String {
+fn as_text(proved: &Proved, note: Option<&str>, paint: Paint) -> String {
     let (signed, all) = proved.power;
     let mut text = format!("{}\n", paint.good("The proof holds."));
     text += &paint.fields(&[
@@ -86,10 +117,20 @@ fn as_text(proved: &Proved, paint: Paint) -> String {
         ("fee", format!("{} drops, divided in epoch {}", proved.receipt.fee, proved.settlement.height)),
         ("agreed", format!("in the ledger of epoch {}, signed by {signed} of {all} power", proved.height)),
         (
+            "trust",
+            match proved.trusted {
+                0 => format!("from the genesis by {} headers, {} bytes", proved.light.0, proved.light.1),
+                height => format!("from epoch {height} by {} headers, {} bytes", proved.light.0, proved.light.1),
+            },
+        ),
+        (
             "answer",
             format!("{} of {} words are paid for", proved.settlement.covered_words, proved.settlement.total_words),
         ),
     ]);
+    if let Some(note) = note {
+        text += &format!("\n{}\n", paint.dim(note));
+    }
     for (index, span) in proved.settlement.spans.iter().enumerate() {
         let contribution = proved.contributions.get(&span.contribution);
         let credit = contribution.map_or("", |contribution| contribution.credit.as_str());

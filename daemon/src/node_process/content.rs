@@ -301,7 +301,8 @@ impl Shared {
         let mut answers = self.answers(job.epoch)?;
         let mut all = Vec::with_capacity(job.receipts.len());
         for id in job.receipts {
-            let output = answers.remove(&id).ok_or(ContentError::Missing { what: "receipt", id: id.into() })?;
+            let found = answers.remove(&id).map_or_else(|| self.open_answer(&id), |answer| Ok(Some(answer)))?;
+            let output = found.ok_or(ContentError::Missing { what: "receipt", id: id.into() })?;
             let answer = Answer::new(&output).map_err(|error| ContentError::Other(error.to_string()))?;
             let mut found = Partial::empty(&answer);
             for index in &indices {
@@ -311,6 +312,12 @@ impl Shared {
             all.push((id, found.into_evidence(job.datanet)));
         }
         Ok(all)
+    }
+
+    /// The answer of a receipt that is not settled, out of the ledger: a node that took over a state never had its block.
+    fn open_answer(&self, id: &ReceiptId) -> Result<Option<String>, ContentError> {
+        let Some(entry) = self.store.state(&keys::answer(id))? else { return Ok(None) };
+        borsh::from_slice(&entry).map(Some).map_err(|error| ContentError::Other(error.to_string()))
     }
 
     /// The answers of all receipts that an epoch sealed. One reading of its block serves them all: looked up one by

@@ -6,6 +6,7 @@ use super::checks::{Checked, Checks};
 use super::driver::{DriverHandle, Message, Origin};
 use super::fetch::Offered;
 use super::outside::topic_of;
+use super::snapshots::StateService;
 use crate::metrics;
 use crate::network::{Fault, GossipId, NetworkEvent, NetworkHandle, Protocol, ReplyHandle, Topic, Verdict};
 use libp2p::PeerId;
@@ -43,6 +44,8 @@ pub struct Ingest {
     pub offered: Offered,
     /// Checks signatures.
     pub checks: Checks,
+    /// States on offer.
+    pub states: StateService,
 }
 
 impl Ingest {
@@ -53,6 +56,10 @@ impl Ingest {
     pub async fn run(self, mut events: mpsc::Receiver<NetworkEvent>) {
         let (requests, waiting_requests) = mpsc::channel(REQUEST_QUEUE);
         tokio::spawn(self.clone().answer_requests(waiting_requests));
+        // Those who came while a state was taken over.
+        for peer in self.network.peers() {
+            self.greet(peer.peer);
+        }
         while let Some(event) = events.recv().await {
             match event {
                 NetworkEvent::Gossip { topic: Topic::Consensus, source, data, id } => {
@@ -139,13 +146,21 @@ impl Ingest {
     fn greet(&self, peer: PeerId) {
         let (network, driver) = (self.network.clone(), self.driver.clone());
         let genesis = self.genesis;
+        let own = self.driver.status().height;
         tokio::spawn(async move {
             let answer = network.request(peer, Protocol::Status, wire::encode_request(&Request::Status)).await;
             let status = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
             if let Some(Response::Status { height, genesis: theirs, lowest, .. }) = status
                 && theirs == genesis
             {
-                tracing::info!(%peer, height, "peer joined");
+                tracing::info!(%peer, height, lowest, "peer joined");
+                if lowest > own.saturating_add(1) {
+                    tracing::warn!(
+                        %peer, lowest, own,
+                        "this peer no longer has the blocks that this node lacks; if none has, start with an empty \
+                         folder and --trust HEIGHT:HASH"
+                    );
+                }
                 driver.input(Input::PeerStatus { peer: Peer(peer.to_bytes()), height, lowest }).await;
             }
         });
@@ -178,7 +193,12 @@ impl Ingest {
             (Protocol::Status, Request::Status) => {
                 let status = self.driver.status();
                 let block = (status.height > 0).then_some(status.block);
-                Ok(Response::Status { height: status.height, block, genesis: self.genesis, lowest: 1 })
+                Ok(Response::Status {
+                    height: status.height,
+                    block,
+                    genesis: self.genesis,
+                    lowest: self.store.lowest().map_err(text)?,
+                })
             }
             (Protocol::Block, Request::BlockById(id)) => {
                 if let Some(offered) = self.offered.get(id) {
@@ -210,6 +230,9 @@ impl Ingest {
                 Ok(Response::Blocks(blocks))
             }
             (Protocol::Blob, Request::Blob { hash, offset, len, size }) => self.blob(hash, *offset, *len, *size),
+            (Protocol::Block, request) if let Some(response) = self.states.respond(request).map_err(text)? => {
+                Ok(response)
+            }
             _ => Err(format!("{request:?} is not a question for the {} protocol", protocol.as_str())),
         }
     }

@@ -10,6 +10,8 @@ pub mod ingest;
 pub mod outside;
 mod publisher;
 pub mod recorder;
+pub mod snapshots;
+pub mod state_sync;
 
 use crate::api;
 use crate::config::Config;
@@ -28,6 +30,8 @@ use protocol::genesis::Genesis;
 use protocol::node::{Node, Notice, Restored};
 use publisher::Publisher;
 use recorder::Recorder;
+use snapshots::StateService;
+use state_sync::StateSync;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{BlobStore, RocksStore, Store};
@@ -70,7 +74,16 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let genesis_hash = genesis.hash();
     let listener = api::bind(config.api.listen).await?;
     let key = SecretKey::from_seed(keys.validator);
+    let mut started = None;
+    if let Some(trust) = state_sync::is_due(&config) {
+        let (network, mut events) = network::start(network_config(&config, &keys, &genesis)).await?;
+        let asked = network.clone();
+        let sync = StateSync { config: &config, genesis: &genesis, trust, network: asked, stop: shutdown.clone() };
+        sync.run(&mut events).await?;
+        started = Some((network, events));
+    }
     let store: Arc<dyn Store> = Arc::new(open_store(&config, &genesis)?);
+    let states = StateService::open(&config.storage.path.join("snapshots"), store.clone())?;
     let blobs = Arc::new(BlobStore::open(&config.storage.path.join("blobs"), config.storage.blob_quota_bytes)?);
     let restored = restore(store.as_ref())?;
     tracing::info!(height = restored.height, pooled = restored.pool.len(), "database open");
@@ -83,17 +96,10 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     };
     let node = Node::new(genesis.clone(), key.clone(), restored)?;
 
-    let (network, events) = network::start(NetworkConfig {
-        keypair_seed: keys.node,
-        listen: config.network.listen.clone(),
-        peers: config.network.peers.clone(),
-        external: config.network.external.clone(),
-        mdns: config.network.mdns,
-        network: genesis.network.clone(),
-        genesis8: genesis_hash.to_string()[..8].to_owned(),
-        memory_limit_bytes: None,
-    })
-    .await?;
+    let (network, events) = match started {
+        Some(started) => started,
+        None => network::start(network_config(&config, &keys, &genesis)).await?,
+    };
     let checks = Checks::start(genesis_hash)?;
     let (driver, messages, status) = driver::queue();
     let runtime = tokio::runtime::Handle::current();
@@ -126,7 +132,9 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         blobs: blobs.clone(),
         offered,
         checks: checks.clone(),
+        states: states.clone(),
     };
+    let making = states.make(config.storage.clone(), driver.watch_status(), shutdown.clone());
     let services = Services {
         validator: key.account(),
         genesis: Arc::new(genesis),
@@ -149,6 +157,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         let _ = driver_ended.send(driver.run(&stop));
     })?;
     let ingest = tokio::spawn(ingest.run(events));
+    let making = tokio::spawn(making);
     let api = tokio::spawn(api::serve(listener, services, shutdown.clone()));
 
     let mut driver_end = driver_end;
@@ -174,15 +183,37 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let _ = tokio::time::timeout(STOP_WITHIN, driver_end).await;
     network.shutdown().await;
     ingest.abort();
+    making.abort();
     tracing::info!("stopped");
     outcome
 }
 
+fn network_config(config: &Config, keys: &NodeKeys, genesis: &Genesis) -> NetworkConfig {
+    NetworkConfig {
+        keypair_seed: keys.node,
+        listen: config.network.listen.clone(),
+        peers: config.network.peers.clone(),
+        external: config.network.external.clone(),
+        mdns: config.network.mdns,
+        network: genesis.network.clone(),
+        genesis8: genesis.hash().to_string()[..8].to_owned(),
+        memory_limit_bytes: None,
+    }
+}
+
 fn open_store(config: &Config, genesis: &Genesis) -> anyhow::Result<RocksStore> {
-    let path = config.storage.path.join("database");
+    let path = state_sync::database(config);
     std::fs::create_dir_all(&config.storage.path)
         .with_context(|| format!("the folder {} cannot be made", config.storage.path.display()))?;
     let store = RocksStore::open_or_create(&path, genesis)?;
+    if let Some(height) = store.forgotten_signature() {
+        tracing::error!(
+            height,
+            "the database does not know of a signature that this validator made: it was deleted, restored from a backup \
+             or damaged. Nothing is signed up to height {height}; above it this validator votes again. If the same key \
+             ever runs elsewhere, stop one of the two at once"
+        );
+    }
     Ok(store)
 }
 

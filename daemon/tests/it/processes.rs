@@ -24,6 +24,7 @@ use tempfile::TempDir;
 
 mod hostile;
 mod paths;
+mod state_sync;
 
 /// Far more than anything here takes, on a machine that is busy with other work too.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -15,3 +15,4 @@ mod signatures;
 
 pub(crate) use host::{Host, Out};
 pub(crate) use sign_record::SignRecord;
+pub use sign_record::{closed_record, signed_place};

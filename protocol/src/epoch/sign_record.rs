@@ -4,6 +4,7 @@
 //! for a place it may have signed before, which costs time but never a slash.
 
 use crate::crypto::Signature;
+use crate::genesis::canonical;
 use crate::ids::Hash32;
 use borsh::{BorshDeserialize, BorshSerialize};
 use malachite_types::Round;
@@ -32,6 +33,20 @@ pub(crate) struct SignRecord {
     last: Option<(Slot, Hash32, Signature)>,
     /// The place signed for before the last, if it is of the same height.
     before: Option<Slot>,
+}
+
+/// The place of the last signature in a stored record, as height, round and step; none when it holds none. Places are
+/// ordered as agreement passes through them.
+pub fn signed_place(record: &[u8]) -> Option<(u64, u32, u8)> {
+    let record: SignRecord = borsh::from_slice(record).ok()?;
+    record.last.map(|(slot, ..)| (slot.height, slot.round, slot.step))
+}
+
+/// A record that refuses every signature at this height and below: for a validator whose log of the height is lost, and
+/// with it what it locked on.
+pub fn closed_record(height: u64) -> Vec<u8> {
+    let slot = Slot { height, round: u32::MAX, step: Slot::PRECOMMIT };
+    canonical(&SignRecord { last: Some((slot, Hash32::default(), Signature([0; 64]))), before: None })
 }
 
 /// Signing would contradict, or might contradict, what was signed before.
@@ -107,6 +122,20 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_record_refuses_its_height_and_no_other() {
+        let mut record: SignRecord = borsh::from_slice(&closed_record(5)).expect("it was just written");
+        assert_eq!(signed_place(&closed_record(5)), Some((5, u32::MAX, 3)));
+        assert_eq!(signed_place(&canonical(&SignRecord::default())), None);
+        assert_eq!(signed_place(b"something else"), None);
+        for (height, round) in [(4, 0), (5, 0), (5, 1000)] {
+            let slot = Slot::new(height, Round::new(round), Slot::PRECOMMIT);
+            assert!(record.sign(slot, b"a", || Signature([1; 64])).is_err(), "{height} {round}");
+        }
+        let slot = Slot::new(6, Round::new(0), Slot::PROPOSAL);
+        assert!(record.sign(slot, b"a", || Signature([1; 64])).is_ok());
+    }
+
+    #[test]
     fn each_place_is_signed_once() {
         let mut record = SignRecord::default();
         let slot = |round, step| Slot::new(5, Round::new(round), step);
@@ -118,7 +147,7 @@ mod tests {
         assert!(record.sign(slot(0, Slot::PROPOSAL), b"b", || Signature([2; 64])).is_err());
         assert!(record.sign(slot(0, Slot::PRECOMMIT), b"b", || Signature([2; 64])).is_ok());
         assert!(record.sign(slot(1, Slot::PROPOSAL), b"c", || Signature([3; 64])).is_ok());
-        let reread: SignRecord = borsh::from_slice(&crate::genesis::canonical(&record)).expect("it was just written");
+        let reread: SignRecord = borsh::from_slice(&canonical(&record)).expect("it was just written");
         assert_eq!(reread, record);
     }
 }

@@ -220,7 +220,6 @@ pub const SCENARIOS: &[Scenario] = &[
         observers: 1,
         window_ms: 8_000,
         pace_ms: 200,
-        ..ATTACKED
     },
 ];
 

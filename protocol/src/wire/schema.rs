@@ -10,6 +10,7 @@ use crate::limits::{
     MAX_LINEAGE, MAX_MANIFEST_CONTRIBUTIONS, MAX_SIGNATURES, MAX_SYNC_BLOCKS, MAX_VALIDATORS,
 };
 use crate::refusal::Refusal;
+use crate::snapshot::MAX_OFFERS;
 
 /// A message of the contract.
 pub(super) struct Message {
@@ -48,6 +49,8 @@ fn most(message: &Message, field: &Field) -> (&'static str, u64) {
         ("PartsResponse", "envelopes") => ("envelopes of the answer", MAX_BLOCK_ENVELOPES),
         ("PartsResponse", "settlements") => ("settlements of the answer", MAX_BLOCK_SETTLEMENTS),
         ("ObjectsResponse", "envelopes") => ("envelopes of the answer", MAX_ASKED_OBJECTS),
+        ("DecidedResponse", "envelopes") => ("envelopes of the answer", MAX_ASKED_OBJECTS),
+        ("SnapshotsResponse", "snapshots") => ("snapshots of the answer", MAX_OFFERS),
         ("BlocksResponse", "blocks") => return ("blocks of the answer", MAX_SYNC_BLOCKS),
         _ => (field.name, 0),
     };

@@ -7,7 +7,9 @@ use super::block::{from_header, to_header};
 use super::fields::{Fault, fixed, optional, required};
 use super::{Wire, proto, schema, within};
 use crate::block::{Block, Certificate, CompactBlock, MissingParts, Parts};
+use crate::genesis::canonical;
 use crate::ids::{BlockId, Hash32, ObjectId};
+use crate::light::{LightBlock, MAX_LIGHT_BLOCK_BYTES};
 use crate::limits::{
     MAX_ASKED_OBJECTS, MAX_BLOB_BYTES, MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS, MAX_BLOCK_WIRE_BYTES,
     MAX_RECONCILE_BYTES, MAX_SYNC_BLOCKS,
@@ -15,6 +17,7 @@ use crate::limits::{
 use crate::node::{PoolAnswer, PoolQuestion};
 use crate::objects::Envelope;
 use crate::refusal::Refusal;
+use crate::snapshot::{MAX_CHUNKS, MAX_LONE_CHUNK_BYTES};
 use prost::Message;
 
 /// A question.
@@ -42,6 +45,19 @@ pub enum Request {
     Pool(PoolQuestion),
     /// Where the other node stands.
     Status,
+    /// A decided header with what it takes to check it.
+    Light(u64),
+    /// Which whole states the other node serves.
+    Snapshots,
+    /// A chunk of one.
+    Chunk {
+        /// The snapshot's height.
+        height: u64,
+        /// The chunk's number.
+        index: u32,
+    },
+    /// Objects in decided blocks; 1 to [`MAX_ASKED_OBJECTS`] ids.
+    Decided(Vec<ObjectId>),
     /// A slice of a document.
     Blob {
         /// BLAKE3 of the whole.
@@ -81,6 +97,14 @@ pub enum Response {
     Pool(PoolAnswer),
     /// A slice with what proves it, or none where the document is not held.
     Blob(Option<Vec<u8>>),
+    /// A light block, or none where its block is not here.
+    Light(Option<Box<LightBlock>>),
+    /// Whole states: height, and the depths of the chunks ([`crate::snapshot::Plan`]).
+    Snapshots(Vec<(u64, Vec<u8>)>),
+    /// The bytes of a chunk, or none where it is not here.
+    Chunk(Option<Vec<u8>>),
+    /// Those of the objects asked for that are here, as many as fit.
+    Decided(Vec<Envelope>),
 }
 
 impl Wire for Request {
@@ -106,6 +130,12 @@ impl Wire for Request {
                 Message::Objects(proto::ObjectsRequest { ids: ids.iter().flat_map(|id| id.0).collect() })
             }
             Self::Status => Message::Status(proto::StatusRequest {}),
+            Self::Light(height) => Message::Light(proto::LightRequest { height: *height }),
+            Self::Snapshots => Message::Snapshots(proto::SnapshotsRequest {}),
+            Self::Chunk { height, index } => Message::Chunk(proto::ChunkRequest { height: *height, index: *index }),
+            Self::Decided(ids) => {
+                Message::Decided(proto::DecidedRequest { ids: ids.iter().flat_map(|id| id.0).collect() })
+            }
             Self::Blob { hash, offset, len, size } => {
                 let (hash, offset, len, size) = (hash.0.to_vec(), *offset, *len, *size);
                 Message::Blob(proto::BlobRequest { hash, offset, len, size })
@@ -140,14 +170,12 @@ impl Wire for Request {
                 within("the message of reconciliation", request.message.len(), MAX_RECONCILE_BYTES)?;
                 Self::Pool(PoolQuestion::Reconcile(request.message))
             }
-            Message::Objects(request) => {
-                let ids = to_hashes("ids", &request.ids, MAX_ASKED_OBJECTS)?;
-                if ids.is_empty() {
-                    return Err(Refusal::Field { field: "ids", reason: "it asks for no object".into() }.into());
-                }
-                Self::Pool(PoolQuestion::Objects(ids.into_iter().map(ObjectId).collect()))
-            }
+            Message::Objects(request) => Self::Pool(PoolQuestion::Objects(to_ids(&request.ids)?)),
+            Message::Decided(request) => Self::Decided(to_ids(&request.ids)?),
             Message::Status(proto::StatusRequest {}) => Self::Status,
+            Message::Light(request) => Self::Light(request.height),
+            Message::Snapshots(proto::SnapshotsRequest {}) => Self::Snapshots,
+            Message::Chunk(proto::ChunkRequest { height, index }) => Self::Chunk { height, index },
             Message::Blob(request) => to_blob_request(&request)?,
         })
     }
@@ -183,6 +211,15 @@ fn to_hashes(name: &str, bytes: &[u8], limit: usize) -> Result<Vec<[u8; 32]>, Fa
         return Err(Fault::Malformed(format!("{name} has {} bytes, not a multiple of 32", bytes.len())));
     }
     Ok(hashes.to_vec())
+}
+
+/// Ids of objects that are asked for.
+fn to_ids(bytes: &[u8]) -> Result<Vec<ObjectId>, Fault> {
+    let ids = to_hashes("ids", bytes, MAX_ASKED_OBJECTS)?;
+    if ids.is_empty() {
+        return Err(Refusal::Field { field: "ids", reason: "it asks for no object".into() }.into());
+    }
+    Ok(ids.into_iter().map(ObjectId).collect())
 }
 
 fn to_blob_request(message: &proto::BlobRequest) -> Result<Request, Fault> {
@@ -231,6 +268,21 @@ impl Wire for Response {
                 genesis: genesis.0.to_vec(),
             }),
             Self::Blob(slice) => Message::Blob(proto::BlobResponse { slice: slice.clone() }),
+            Self::Light(block) => {
+                let light_block = block.as_ref().map(|block| canonical(block.as_ref()));
+                Message::Light(proto::LightResponse { light_block })
+            }
+            Self::Snapshots(offers) => {
+                let offer = |(height, depths): &(u64, Vec<u8>)| proto::SnapshotOffer {
+                    height: *height,
+                    depths: depths.clone(),
+                };
+                Message::Snapshots(proto::SnapshotsResponse { snapshots: offers.iter().map(offer).collect() })
+            }
+            Self::Chunk(chunk) => Message::Chunk(proto::ChunkResponse { chunk: chunk.clone() }),
+            Self::Decided(envelopes) => Message::Decided(proto::DecidedResponse {
+                envelopes: envelopes.iter().map(Envelope::to_wire).collect(),
+            }),
         };
         proto::Response { response: Some(response) }
     }
@@ -269,8 +321,30 @@ impl Wire for Response {
                 within("the slice", answer.slice.as_ref().map_or(0, Vec::len), MAX_BLOB_BYTES)?;
                 Self::Blob(answer.slice)
             }
+            Message::Light(answer) => Self::Light(answer.light_block.map(|bytes| to_light(&bytes)).transpose()?),
+            Message::Snapshots(answer) => {
+                let offer = |offer: proto::SnapshotOffer| {
+                    within("the plan of the snapshot", offer.depths.len(), MAX_CHUNKS)?;
+                    Ok((offer.height, offer.depths))
+                };
+                Self::Snapshots(answer.snapshots.into_iter().map(offer).collect::<Result<_, Fault>>()?)
+            }
+            Message::Chunk(answer) => {
+                within("the chunk", answer.chunk.as_ref().map_or(0, Vec::len), MAX_LONE_CHUNK_BYTES)?;
+                Self::Chunk(answer.chunk)
+            }
+            Message::Decided(answer) => {
+                let envelopes = answer.envelopes.into_iter().map(Envelope::from_wire);
+                Self::Decided(envelopes.collect::<Result<_, Fault>>()?)
+            }
         })
     }
+}
+
+fn to_light(bytes: &[u8]) -> Result<Box<LightBlock>, Fault> {
+    within("the light block", bytes.len(), MAX_LIGHT_BLOCK_BYTES)?;
+    let malformed = |error: std::io::Error| Fault::Malformed(format!("the light block: {error}"));
+    borsh::from_slice(bytes).map(Box::new).map_err(malformed)
 }
 
 /// A block inside an answer, under the same bound as one that travels alone.

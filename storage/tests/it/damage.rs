@@ -1,7 +1,9 @@
 //! Wrong paths, other programs' and other networks' databases, newer ones, damaged rows: each has its own clear error.
 
 use crate::bench::{Backend, Bench, commit, committed, envelope, manifest, origin, wal};
+use protocol::crypto::validators_hash;
 use protocol::ids::Hash32;
+use protocol::ledger::keys;
 use protocol::node::Write;
 use rocksdb::{DB, Options};
 use std::collections::BTreeMap;
@@ -10,12 +12,19 @@ use std::path::Path;
 use storage::schema::{self, Family, KEY_HEIGHT, KEY_ORIGIN, KEY_SCHEMA, KEY_SIGN_RECORD, KEY_STAMP};
 use storage::{Origin, RocksStore, Store, StoreError};
 
+/// A validator set without members, as it is stored.
+const NO_VALIDATORS: &[u8] = &[0; 4];
+
 /// A closed database with rows in every family.
 fn populated() -> Bench {
     let mut bench = Bench::new(Backend::Rocks);
     let store = bench.store();
-    store.write(&[committed(commit(1, vec![envelope(1)])), Write::Pool(envelope(2))]).expect("a write");
-    store.write(&[wal(2, 0), wal(2, 1), Write::SignRecord(b"vote".to_vec())]).expect("a write");
+    let mut first = commit(1, vec![envelope(1)]);
+    first.changes.insert(keys::VALIDATORS.to_vec(), Some(NO_VALIDATORS.to_vec()));
+    store.write(&[committed(first), Write::Pool(envelope(2))]).expect("a write");
+    store.write(&[committed(commit(2, vec![])), committed(commit(3, vec![envelope(3)]))]).expect("a write");
+    assert_eq!(store.prune(2, 10).expect("pruned"), 2);
+    store.write(&[wal(4, 0), wal(4, 1), Write::SignRecord(b"vote".to_vec())]).expect("a write");
     store.mark_indexed(manifest(1)).expect("a write");
     bench.close();
     bench
@@ -37,14 +46,15 @@ fn read_all(path: &Path) -> Result<(), StoreError> {
     let store = RocksStore::open(path, &origin())?;
     let loaded = store.load()?;
     let snapshot = store.snapshot();
-    if let Some((block, _)) = &loaded.last {
+    assert!(loaded.last.is_some());
+    for (block, _) in snapshot.blocks(snapshot.lowest()?, u64::MAX, usize::MAX)? {
         snapshot.block_by_id(&block.id())?;
     }
-    for seed in [1, 2] {
+    for seed in [1, 2, 3] {
         snapshot.object(&envelope(seed).id())?;
         snapshot.is_indexed(&manifest(seed))?;
     }
-    snapshot.blocks(0, u64::MAX, usize::MAX)?;
+    snapshot.validator_set(&validators_hash(NO_VALIDATORS))?;
     Ok(())
 }
 
@@ -87,8 +97,8 @@ fn a_row_that_is_lost_is_missed() {
         (Family::State, KEY_STAMP),
         (Family::Meta, KEY_HEIGHT),
         (Family::Meta, KEY_ORIGIN),
-        (Family::Blocks, &schema::height_key(1)),
-        (Family::Wal, &schema::wal_key(2, 0)),
+        (Family::Blocks, &schema::height_key(3)),
+        (Family::Wal, &schema::wal_key(4, 0)),
         (Family::Meta, KEY_SCHEMA),
     ];
     for (family, key) in cases {
@@ -135,14 +145,14 @@ fn set_schema(path: &Path, version: u32) {
 fn a_newer_database_is_refused_and_says_what_to_do() {
     let bench = populated();
     let path = bench.path("database");
-    set_schema(&path, 2);
+    set_schema(&path, 3);
     let error = error_of(&path);
-    assert!(matches!(error, StoreError::Newer { found: 2, known: 1 }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 3, known: 2 }), "{error}");
     assert!(error.to_string().contains("run the newer version"), "{error}");
     // A newer schema may have families that this program has never heard of.
     raw(&path).create_cf("ledger_of_tomorrow", &Options::default()).unwrap();
-    assert!(matches!(error_of(&path), StoreError::Newer { found: 2, known: 1 }));
-    set_schema(&path, 1);
+    assert!(matches!(error_of(&path), StoreError::Newer { found: 3, known: 2 }));
+    set_schema(&path, 2);
     let error = error_of(&path);
     assert!(matches!(&error, StoreError::DamagedFiles { reason, .. } if reason.contains("tomorrow")), "{error}");
     raw(&path).drop_cf("ledger_of_tomorrow").unwrap();
@@ -150,6 +160,8 @@ fn a_newer_database_is_refused_and_says_what_to_do() {
     raw(&path).drop_cf("wal").unwrap();
     let error = error_of(&path);
     assert!(matches!(&error, StoreError::DamagedFiles { reason, .. } if reason.contains("`wal`")), "{error}");
+    set_schema(&path, 1);
+    assert!(matches!(error_of(&path), StoreError::Older { found: 1, known: 2 }));
     set_schema(&path, 0);
     assert!(matches!(error_of(&path), StoreError::DamagedFiles { .. }));
 }

@@ -7,3 +7,6 @@ mod damage;
 mod files;
 mod kill;
 mod model;
+mod prune;
+mod snapshots;
+mod witness;

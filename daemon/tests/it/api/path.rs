@@ -5,7 +5,7 @@ use daemon::actions::{ActionError, DEFAULT_PRICE, NewContribution, NewDataNet, N
 use protocol::crypto::document_hash;
 use protocol::ids::{ContributionId, DataNetId, ModelId};
 use protocol::objects::{Action, Drops, LineageEntry, Origin};
-use protocol::proof::verify;
+use protocol::proof::{Trust, verify};
 
 /// What Ada wrote.
 pub(super) const ADA: &str = "It was a bright cold day in April, and the clocks of the harbour town were striking thirteen while \
@@ -152,8 +152,10 @@ fn an_answer_pays_its_authors_and_anyone_can_check_it() {
 
 /// A proof holds, and none does with any of its sampled bytes flipped or with an end cut off.
 fn proofs(node: &TestNode, id: &protocol::ids::ReceiptId) {
-    let mut proof = node.remote.proof(id).expect("it is made");
-    let proved = verify(&proof, &node.genesis).expect("it holds");
+    let mut proof = node.remote.proof(id, None).expect("it is made");
+    let trust = Trust::of_genesis(&node.genesis);
+    let proved = verify(&proof, &trust).expect("it holds");
+    assert_eq!((proved.trusted, proved.light.0), (0, 1), "a set that never changed is skipped in one step");
     assert_eq!(proved.id, *id);
     assert_eq!(proved.receipt.output, ANSWER);
     assert_eq!(proved.power, (1, 1));
@@ -161,12 +163,25 @@ fn proofs(node: &TestNode, id: &protocol::ids::ReceiptId) {
     let step = (proof.len() / 400).max(1);
     for at in (0..proof.len()).step_by(step).chain(proof.len() - 8..proof.len()) {
         proof[at] ^= 1 << (at % 8);
-        assert!(verify(&proof, &node.genesis).is_err(), "byte {at} of {} is flipped and it still holds", proof.len());
+        assert!(verify(&proof, &trust).is_err(), "byte {at} of {} is flipped and it still holds", proof.len());
         proof[at] ^= 1 << (at % 8);
     }
-    assert!(verify(&proof[..proof.len() - 1], &node.genesis).is_err());
+    assert!(verify(&proof[..proof.len() - 1], &trust).is_err());
+    // A reader who trusts a height and its block needs nothing that came before it.
+    let checkpointed = node.remote.proof(id, Some(2)).expect("it is made");
+    let light: serde_json::Value = node.remote.client().get("/v1/light/2").expect("it is there");
+    let block = light["block"].as_str().expect("an id").parse().expect("an id");
+    let from_there = Trust { checkpoint: Some((2, block)), ..trust };
+    let proved = verify(&checkpointed, &from_there).expect("it holds");
+    assert_eq!((proved.trusted, proved.light.0), (2, 2));
+    assert_eq!(verify(&proof, &from_there).map_err(|error| error.as_str()), Err("trust"));
+    let elsewhere = Trust { checkpoint: Some((2, protocol::ids::BlockId([1; 32]))), ..trust };
+    assert_eq!(verify(&checkpointed, &elsewhere).map_err(|error| error.as_str()), Err("checkpoint"));
+    let old = protocol::light::Window { now_ms: u64::MAX / 2, period_ms: 1000 };
+    let told = verify(&checkpointed, &Trust { window: old, ..from_there });
+    assert_eq!(told.map_err(|error| error.as_str()), Err("expired"));
     let other = protocol::genesis::Genesis { time_ms: 1, ..node.genesis.clone() };
-    assert_eq!(verify(&proof, &other).map_err(|error| error.as_str()), Err("network"));
+    assert_eq!(verify(&proof, &Trust::of_genesis(&other)).map_err(|error| error.as_str()), Err("network"));
 }
 
 #[test]

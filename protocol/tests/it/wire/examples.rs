@@ -1,18 +1,21 @@
 //! One fixed, valid example of everything that travels. The frozen vectors are made of these: change nothing here.
 
 use protocol::block::{
-    Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, ProposalPayload, VotePayload, VoteStep,
+    Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, ProposalPayload, Validator, VotePayload,
+    VoteStep,
 };
 use protocol::crypto::{self, Purpose, SecretKey, Signature};
 use protocol::envelope::seal;
 use protocol::genesis::{FeeSplit, Genesis, GenesisValidator, Params, StakeParams, canonical};
 use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
+use protocol::light::LightBlock;
 use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
     Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
     Envelope, Evidence, LineageEntry, Method, ModelManifest, Object, Offence, Operation, Origin, Permission, Receipt,
     SaidProposal, SaidVote, UsagePolicy,
 };
+use protocol::snapshot::{Chunk, Summary};
 use protocol::wire::{
     ConsensusMessage, PolkaCert, Request, Response, RoundCert, RoundCertKind, RoundSignature, SignedProposal,
     SignedVote,
@@ -305,7 +308,24 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("reconcile", Request::Pool(PoolQuestion::Reconcile(vec![0x61, 0]))),
         ("objects", Request::Pool(PoolQuestion::Objects(vec![ObjectId([0x65; 32]), ObjectId([0x66; 32])]))),
+        ("light", Request::Light(300)),
+        ("snapshots", Request::Snapshots),
+        ("chunk", Request::Chunk { height: 300, index: 2 }),
+        ("decided", Request::Decided(vec![ObjectId([0x73; 32]), ObjectId([0x74; 32])])),
     ]
+}
+
+/// A light block in form: the sets' members are made up.
+fn light_block() -> LightBlock {
+    let member = |seed| Validator { key: account(seed), payout: account(seed + 1), power: u64::from(seed) };
+    let set = |seeds: [u8; 2]| borsh::from_slice(&canonical(&seeds.map(member).to_vec())).expect("a set");
+    LightBlock::new(block().header, certificate(), set([11, 12]), set([11, 13]))
+}
+
+fn chunk() -> Vec<u8> {
+    let entries = vec![(b"key".to_vec(), b"value".to_vec())];
+    Chunk { entries, siblings: vec![Summary::Empty, Summary::of_entry(b"other", b"value"), Summary::Inner([7; 32])] }
+        .to_bytes()
 }
 
 pub(super) fn responses() -> Vec<(&'static str, Response)> {
@@ -320,6 +340,14 @@ pub(super) fn responses() -> Vec<(&'static str, Response)> {
         ("blob", Response::Blob(Some(b"slice".to_vec()))),
         ("blob-empty", Response::Blob(Some(Vec::new()))),
         ("blob-none", Response::Blob(None)),
+        ("light", Response::Light(Some(Box::new(light_block())))),
+        ("light-none", Response::Light(None)),
+        ("snapshots", Response::Snapshots(vec![(300, vec![1, 2, 2]), (600, vec![0])])),
+        ("snapshots-none", Response::Snapshots(Vec::new())),
+        ("chunk", Response::Chunk(Some(chunk()))),
+        ("chunk-none", Response::Chunk(None)),
+        ("decided", Response::Decided(block().body.envelopes)),
+        ("decided-none", Response::Decided(Vec::new())),
         ("compact-block", Response::CompactBlock(Some(CompactBlock::of(&block())))),
         ("compact-block-none", Response::CompactBlock(None)),
         (

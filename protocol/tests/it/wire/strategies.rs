@@ -3,9 +3,13 @@
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use protocol::block::{Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, VoteStep};
+use protocol::block::{
+    Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, Validator, ValidatorSet, VoteStep,
+};
 use protocol::crypto::{Kind, Signature};
+use protocol::genesis::canonical;
 use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
+use protocol::light::LightBlock;
 use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
     Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
@@ -304,6 +308,10 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
         (number(), 1..=64_u32).prop_map(|(from, count)| Request::Blocks { from, count }),
         block_id().prop_map(Request::BlockById),
         Just(Request::Status),
+        Just(Request::Snapshots),
+        vec(block_id(), 1..5).prop_map(|ids| Request::Decided(ids.into_iter().map(|id| ObjectId(id.0)).collect())),
+        number().prop_map(Request::Light),
+        (number(), any::<u32>()).prop_map(|(height, index)| Request::Chunk { height, index }),
         blob,
         block_id().prop_map(Request::CompactBlock),
         (block_id(), places(), places()).prop_map(|(id, objects, settlements)| Request::Parts {
@@ -334,5 +342,21 @@ pub(super) fn response() -> impl Strategy<Value = Response> {
         vec(any::<u8>(), 0..300).prop_map(|message| Response::Pool(PoolAnswer::Reconcile(message))),
         vec(envelope(), 0..4).prop_map(|envelopes| Response::Pool(PoolAnswer::Objects(envelopes))),
         option::of(vec(any::<u8>(), 0..300)).prop_map(Response::Blob),
+        option::of(vec(any::<u8>(), 0..300)).prop_map(Response::Chunk),
+        vec(envelope(), 0..4).prop_map(Response::Decided),
+        vec((number(), vec(any::<u8>(), 0..9)), 0..4).prop_map(Response::Snapshots),
+        option::of(light_block().prop_map(Box::new)).prop_map(Response::Light),
     ]
+}
+
+fn light_block() -> impl Strategy<Value = LightBlock> {
+    let set = || {
+        let member = (account(), account(), number());
+        let member = member.prop_map(|(key, payout, power)| Validator { key, payout, power });
+        vec(member, 0..4)
+            .prop_map(|members| -> ValidatorSet { borsh::from_slice(&canonical(&members)).expect("a set is a list") })
+    };
+    (block(), certificate(), set(), option::of(set())).prop_map(|(block, certificate, validators, changed)| {
+        LightBlock { header: block.header, certificate, validators, changed }
+    })
 }
