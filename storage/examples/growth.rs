@@ -7,7 +7,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 
 #[path = "../../protocol/tests/it/ledger/world.rs"]
-#[expect(dead_code, clippy::allow_attributes, reason = "the ledger's tests use the rest of it")]
+#[expect(dead_code, reason = "the ledger's tests use the rest of it")]
 mod world;
 
 use protocol::block::Certificate;

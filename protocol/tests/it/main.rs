@@ -1,5 +1,7 @@
 //! Tests of the core from outside.
 
+#![expect(clippy::unwrap_used, reason = "a panic here is a failed test, with its place")]
+
 mod ledger;
 mod light;
 mod snapshot;

@@ -56,7 +56,7 @@ fn a_snapshot_is_gathered_over_restarts_and_the_node_goes_on_from_it() {
     for backend in [Backend::Memory, Backend::Rocks] {
         let bench = filled(backend);
         let (snapshots, info) = make(&bench);
-        assert_eq!(snapshots.list().unwrap(), [info.clone()]);
+        assert_eq!(snapshots.list().unwrap(), std::slice::from_ref(&info));
         assert_eq!(info.height, 12);
         let chunks = u32::try_from(info.depths.len()).unwrap();
         assert!(chunks >= 3, "{chunks}");
