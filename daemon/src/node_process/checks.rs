@@ -253,7 +253,7 @@ mod tests {
 
     /// Every third is wrong, and some come twice, with a good signature and with another.
     fn job(n: u64) -> Vec<Envelope> {
-        let one = |i: u64| if i % 3 == 0 { altered(envelope(i / 2)) } else { envelope(i / 2) };
+        let one = |i: u64| if i.is_multiple_of(3) { altered(envelope(i / 2)) } else { envelope(i / 2) };
         (n * 3..n * 3 + 7).map(one).collect()
     }
 
