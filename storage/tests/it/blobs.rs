@@ -200,8 +200,7 @@ fn slices_need_only_their_part_and_prove_themselves() {
     assert!(matches!(blobs.slice(&hash, size, 180_000..size), Err(BlobError::Damaged { .. })));
 
     // Bounds, other sizes, small blobs, absent blobs.
-    let backwards = std::ops::Range { start: 5, end: 3 };
-    for range in [0..0, backwards, 0..size + 1, size..size + 1] {
+    for range in [0..0, std::ops::Range { start: 5, end: 3 }, 0..size + 1, size..size + 1] {
         assert!(matches!(blobs.slice(&hash, size, range), Err(BlobError::Range { .. })));
     }
     assert_eq!(blobs.slice(&hash, size + 1, 0..1).unwrap(), None);
