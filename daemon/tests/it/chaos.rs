@@ -42,12 +42,12 @@ fn a_few_ms(_: usize, _: usize) -> Duration {
     Duration::from_millis(5)
 }
 
-const KILLED: &[Fault] = &[Kill, KillSoon, Kill];
+const KILLED: &[Fault] = &[KillSoon, KillSoon, Kill];
 const LATE: &[Fault] = &[Freeze, Clock, Freeze];
 const FULL: &[Fault] = &[FullDisk, KillSoon];
 const WIPED: &[Fault] = &[Wipe, Rolling];
 const ATTACKED: &[Fault] = &[Hostile, KillSoon];
-const PARTED: &[Fault] = &[Silence, Cut, Silence, KillSoon];
+const PARTED: &[Fault] = &[Silence, Cut, KillSoon];
 
 #[test]
 fn every_fault_is_tried() {
