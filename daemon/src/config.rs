@@ -582,6 +582,7 @@ mod tests {
     fn every_key_is_read_and_written_by_the_two_matches() {
         let mut config = Config::new("/home");
         config.node.record = Some("inputs.log".into());
+        config.sync.trust = Some(format!("7:{}", "ab".repeat(32)).parse().unwrap());
         for setting in &SETTINGS {
             let shown = config.show(setting.key).unwrap_or_else(|| panic!("{} is not shown", setting.key));
             let text = format!("value = {shown}");

@@ -10,7 +10,8 @@ use storage::{RocksStore, Store, StoreError};
 
 /// A stored record of a signature at this place.
 fn record(height: u64, round: u32, step: u8) -> Vec<u8> {
-    let record = canonical(&Some((height, round, step, [height.to_le_bytes()[0]; 32], [round.to_le_bytes()[0]; 64])));
+    let last = (height, round, step, [height.to_le_bytes()[0]; 32], [round.to_le_bytes()[0]; 64]);
+    let record = canonical(&(Some(last), None::<(u64, u32, u8)>));
     assert_eq!(signed_place(&record), Some((height, round, step)));
     record
 }
