@@ -21,6 +21,9 @@ impl Node {
     pub(super) fn start_height(&mut self, now_ms: u64, log: &[Vec<u8>]) {
         let height = self.head.height + 1;
         self.resting = false;
+        if self.is_silent() {
+            return; // It follows by decided blocks alone.
+        }
         self.begun.clear();
         self.executed.clear();
         self.effect(Effect::CancelTimer(Timer::Epoch));
@@ -401,6 +404,7 @@ impl Node {
         self.effect(Effect::Tell(notice));
         self.executed.clear();
         self.know_sets();
+        self.recall_by(self.head.time_ms);
         if height.is_multiple_of(super::POOL_SWEEP_EPOCHS) {
             self.sweep_pool();
             self.publish_own();

@@ -154,6 +154,8 @@ pub enum Timer {
     Sync,
     /// Pools are compared with a peer's.
     Reconcile,
+    /// Peers had time to tell how far the network is.
+    Listen,
 }
 
 /// How a gossiped message is judged.

@@ -6,6 +6,7 @@
 //! - `contract`: the inputs and effects.
 //! - `agreement`: drives `crate::epoch`, builds and checks blocks, commits epochs.
 //! - `hearing`: which messages of agreement are new.
+//! - `memory`: keeps a node silent that does not know what it has signed.
 //! - `fetch`: gets the blocks that are proposed.
 //! - `sync`: fetches decided blocks that this node missed.
 //! - `reconcile`: compares pools with peers, so that gossip may lose what it likes.
@@ -17,6 +18,7 @@ mod contract;
 mod duties;
 mod fetch;
 mod hearing;
+mod memory;
 mod pool;
 mod reconcile;
 mod sync;
@@ -58,7 +60,8 @@ pub struct Restored {
     pub tree: Vec<(Vec<u8>, Vec<u8>)>,
     /// The agreement log of the height after the last one.
     pub wal: Vec<Vec<u8>>,
-    /// The last-sign record.
+    /// The last-sign record. Without one the node does not know what its key has signed, and keeps silent until that
+    /// cannot matter; a default record says that it signed nothing.
     pub sign_record: Option<Vec<u8>>,
     /// Acknowledged objects that wait, in order of arrival.
     pub pool: Vec<Envelope>,
@@ -116,6 +119,7 @@ pub struct Node {
     heard: hearing::Heard,
     /// Validators that were heard of at the next height while this node rests.
     begun: BTreeSet<Account>,
+    memory: memory::Memory,
     /// Between a decision and the start of the next epoch.
     resting: bool,
     /// When the last decision was made here.
@@ -170,6 +174,10 @@ impl Node {
             },
             _ => return Err(damaged("last block", format!("it is not of height {}", restored.height))),
         };
+        let memory = match restored.sign_record {
+            Some(_) => memory::Memory::Sound,
+            None => memory::Memory::Listening { since_ms: 0 },
+        };
         let record = match restored.sign_record {
             None => SignRecord::default(),
             Some(bytes) => borsh::from_slice(&bytes).map_err(|error| damaged("last-sign record", error.to_string()))?,
@@ -202,6 +210,7 @@ impl Node {
             heard: hearing::Heard::default(),
             begun: BTreeSet::new(),
             reconcile: reconcile::Reconcile::default(),
+            memory,
             resting: false,
             decided_ms: 0,
             epoch_at_ms: 0,
@@ -246,6 +255,7 @@ impl Node {
             Input::Timer(Timer::Epoch) => self.on_epoch(now_ms),
             Input::Timer(Timer::Step(id)) => self.host.timer(id),
             Input::Timer(Timer::Sync) => self.on_sync_timer(now_ms),
+            Input::Timer(Timer::Listen) => self.on_listen_timer(now_ms),
             Input::Timer(Timer::Reconcile) => self.on_reconcile_timer(now_ms),
             Input::Block(block) => self.on_block(now_ms, *block),
             Input::Compact { block, peer } => self.on_compact(now_ms, *block, peer),
@@ -328,6 +338,7 @@ impl Node {
 
     fn on_start(&mut self, now_ms: u64) {
         let log = std::mem::take(&mut self.log);
+        self.recall(now_ms);
         self.start_height(now_ms, &log);
         self.publish_own();
         self.fulfil_duties();

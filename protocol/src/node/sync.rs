@@ -83,6 +83,11 @@ impl Sync {
         after.or_else(|| self.peers.keys().next()).cloned()
     }
 
+    /// The greatest height that any peer says it committed; none when no peer said anything.
+    pub(super) fn highest(&self) -> Option<u64> {
+        self.peers.values().map(|known| known.height).max()
+    }
+
     /// The greatest height that a peer in good standing says it committed.
     fn best(&self, now_ms: u64) -> u64 {
         let trusted = self.peers.values().filter(|known| known.not_before_ms <= now_ms);

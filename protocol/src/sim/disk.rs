@@ -6,6 +6,8 @@
 
 use super::dice::Dice;
 use crate::block::{Block, Certificate};
+use crate::epoch::SignRecord;
+use crate::genesis::canonical;
 use crate::node::{Restored, Write};
 use crate::objects::Envelope;
 use std::collections::BTreeMap;
@@ -158,9 +160,15 @@ impl Disk {
             entries: kept.entries.clone(),
             tree: kept.tree.clone().into_iter().collect(),
             wal: kept.wal.range((next, 0)..(next + 1, 0)).map(|(_, entry)| entry.clone()).collect(),
-            sign_record: kept.sign_record.clone(),
+            sign_record: kept.sign_record.clone().or_else(|| self.false_memory()),
             pool: kept.pool.clone(),
         })
+    }
+
+    /// Where memory is ablated, a disk that knows nothing says that nothing was signed.
+    fn false_memory(&self) -> Option<Vec<u8>> {
+        let Forgets { sign_record, locks, quarantine, .. } = self.forgets;
+        (sign_record || locks || quarantine).then(|| canonical(&SignRecord::default()))
     }
 
     /// The last committed height.

@@ -290,14 +290,13 @@ impl World {
         }
     }
 
-    /// A guest that has caught up starts again under its own key.
+    /// A node without memory that has caught up and takes part again is like the others.
     fn let_guest_in(&mut self, index: NodeIndex) {
         let member = &mut self.members[index];
-        let caught_up = |until: &u64| member.node.as_ref().is_some_and(|node: &Node| node.height() >= *until);
-        if member.guest_until.as_ref().is_some_and(caught_up) {
+        let is_back =
+            |until: &u64| member.node.as_ref().is_some_and(|node: &Node| node.height() >= *until && !node.is_silent());
+        if member.guest_until.as_ref().is_some_and(is_back) {
             member.guest_until = None;
-            member.power_off();
-            self.start_after(index, 10);
         }
     }
 }

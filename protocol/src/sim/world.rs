@@ -275,7 +275,7 @@ impl World {
         Disk::new(entries, nodes, self.forgets)
     }
 
-    /// Starts a node from its disk. One whose disk is damaged is wiped by its operator, and comes back as a guest.
+    /// Starts a node from its disk. One whose disk is damaged is wiped by its operator, and comes back without memory.
     pub fn start(&mut self, index: NodeIndex) {
         if self.members[index].node.is_some() {
             return;
@@ -289,11 +289,7 @@ impl World {
             }
         };
         let member = &mut self.members[index];
-        let key = match member.guest_until {
-            Some(_) if !self.forgets.quarantine => key("guest", index as u64),
-            _ => member.key.clone(),
-        };
-        match Node::new(self.genesis.clone(), key, restored) {
+        match Node::new(self.genesis.clone(), member.key.clone(), restored) {
             Ok(node) => member.node = Some(node),
             Err(error) => return self.checks.stopped(self.now, index, &error.to_string()),
         }
@@ -317,12 +313,12 @@ impl World {
     /// The disk is replaced by an empty one. What was only there is gone.
     pub fn wipe(&mut self, index: NodeIndex) {
         let member = &self.members[index];
-        // It may have signed for the height after the last one it committed, and for none above.
-        let until = member.guest_until.unwrap_or(0).max(member.disk.height() + 1);
+        let height = member.disk.height();
         let disk = self.empty_disk();
         let member = &mut self.members[index];
         member.disk = disk;
-        member.guest_until = Some(until);
+        // It is of no use to the others before it is there again.
+        member.guest_until = Some(member.guest_until.unwrap_or(0).max(height + 1));
         self.checks.wiped(index);
     }
 
