@@ -17,7 +17,7 @@ use crate::crypto::cheap::Cheap;
 use crate::envelope::{Verified, seal};
 use crate::genesis::{Genesis, GenesisValidator, Params};
 use crate::ids::{BlockId, Hash32, ObjectId};
-use crate::ledger;
+use crate::ledger::{self, Read as _};
 use crate::node::{Input, Node, Source, Timer, Token};
 use crate::objects::{Drops, Envelope, Object};
 use crate::refusal::Refusal;
@@ -471,6 +471,12 @@ impl World {
     /// The nodes of whom promises are expected.
     pub fn honest(&self) -> impl Iterator<Item = (NodeIndex, &Member)> {
         self.members.iter().enumerate().filter(|(_, member)| member.is_honest())
+    }
+
+    /// The set that counts at the height that a node agrees on: of one that is off, that of the genesis.
+    pub(super) fn validators_at(&self, index: NodeIndex) -> ValidatorSet {
+        let node = self.members[index].node.as_ref();
+        node.and_then(|node| node.state().validators()).unwrap_or_else(|| self.validators())
     }
 
     /// The set of validators that the genesis names.

@@ -34,7 +34,7 @@ const GROUPS: [&[&str]; 5] = [
     &["disk", "lostlog", "clocks", "wiped", "equivocator"],
     &["withholder", "forger", "replayer", "spammer"],
     &["copycat", "amnesiac", "liar", "eclipse"],
-    &["big", "everything"],
+    &["big", "churn", "everything"],
 ];
 
 #[test]
