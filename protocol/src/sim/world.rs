@@ -243,8 +243,8 @@ impl World {
         };
         let mut crimes = setup.crimes;
         let forgetful = |index| (setup.forgets.locks && index < setup.validators).then(Amnesiac::create);
+        let disk = world.empty_disk();
         for (index, key) in keys.into_iter().enumerate() {
-            let disk = world.empty_disk();
             if crimes.contains_key(&index) {
                 world.checks.criminal(key.account());
             }
@@ -256,7 +256,7 @@ impl World {
                 key,
                 guest_until: None,
                 node: None,
-                disk,
+                disk: disk.clone(),
                 clock: Clock::default(),
                 timers: BTreeMap::new(),
                 offered: BTreeMap::new(),
