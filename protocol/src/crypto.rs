@@ -13,9 +13,11 @@ pub mod cheap;
 pub use batch::{Claim, verify_all};
 
 use crate::ids::{Account, BlockId, DataNetId, Hash32, ObjectId, to_hex};
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes};
 use std::fmt;
+use std::sync::LazyLock;
 
 /// The kinds of objects that travel in an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
@@ -134,6 +136,11 @@ fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
+/// [`derive`] where so many short things are hashed that hashing the context every time would cost as much again.
+fn derive_from(context: &ContextKey, bytes: &[u8]) -> [u8; 32] {
+    blake3::Hasher::new_from_context_key(context).update(bytes).finalize().into()
+}
+
 /// The id of an object: a hash of its payload's exact bytes.
 pub fn object_id(kind: Kind, payload: &[u8]) -> ObjectId {
     ObjectId(derive(kind.id_context(), &[payload]))
@@ -203,12 +210,14 @@ pub fn prompt_commitment(salt: &[u8; 32], prompt: &str) -> Hash32 {
 
 /// The place of a key in the Merkle state.
 pub fn state_key(key: &[u8]) -> [u8; 32] {
-    derive("tributary v1 state key", &[key])
+    static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tributary v1 state key"));
+    derive_from(&KEY, key)
 }
 
 /// The hash of nodes and values in the Merkle state.
 pub fn state_hash(bytes: &[u8]) -> [u8; 32] {
-    derive("tributary v1 state node", &[bytes])
+    static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tributary v1 state node"));
+    derive_from(&KEY, bytes)
 }
 
 /// Seed of the weights of a batch of signatures: whoever makes a signature cannot choose the weight it will have.

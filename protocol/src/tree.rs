@@ -19,12 +19,16 @@ use std::collections::BTreeMap;
 /// The most bytes of a proof: 256 siblings, each at most a tag and two hashes, and a leaf.
 pub const MAX_PROOF_BYTES: usize = 256 * 65 + 128;
 
+/// Bytes of an inner node or a leaf as it is hashed: a tag of 16 bytes at most and two hashes. Longer ones only take a
+/// longer way.
+const NODE_BYTES: usize = 80;
+
 /// The tree's hash function. It gathers what it is given, because our hash is one function over whole bytes.
 struct StateHasher(Vec<u8>);
 
 impl SimpleHasher for StateHasher {
     fn new() -> Self {
-        Self(Vec::new())
+        Self(Vec::with_capacity(NODE_BYTES))
     }
 
     fn update(&mut self, data: &[u8]) {

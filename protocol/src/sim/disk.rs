@@ -8,6 +8,7 @@ use super::dice::Dice;
 use crate::block::{Block, Certificate};
 use crate::epoch::SignRecord;
 use crate::genesis::canonical;
+use crate::ids::ObjectId;
 use crate::node::{Restored, Write};
 use crate::objects::Envelope;
 use std::collections::BTreeMap;
@@ -40,7 +41,8 @@ struct Kept {
     blocks: BTreeMap<u64, Decided>,
     wal: BTreeMap<(u64, u32), Vec<u8>>,
     sign_record: Option<Vec<u8>>,
-    pool: Vec<Envelope>,
+    /// With their ids, which are hashes.
+    pool: Vec<(ObjectId, Envelope)>,
 }
 
 /// The store refuses to open: a record's checksum does not fit.
@@ -161,7 +163,7 @@ impl Disk {
             tree: kept.tree.clone().into_iter().collect(),
             wal: kept.wal.range((next, 0)..(next + 1, 0)).map(|(_, entry)| entry.clone()).collect(),
             sign_record: kept.sign_record.clone().or_else(|| self.false_memory()),
-            pool: kept.pool.clone(),
+            pool: kept.pool.iter().map(|(_, envelope)| envelope.clone()).collect(),
         })
     }
 
@@ -194,8 +196,8 @@ impl Kept {
                 self.wal.insert((height, index), entry);
             }
             Write::SignRecord(record) => self.sign_record = Some(record),
-            Write::Pool(envelope) => self.pool.push(envelope),
-            Write::Unpool(ids) => self.pool.retain(|envelope| !ids.contains(&envelope.id())),
+            Write::Pool(envelope) => self.pool.push((envelope.id(), envelope)),
+            Write::Unpool(ids) => self.pool.retain(|(id, _)| !ids.contains(id)),
             Write::Commit(commit) => {
                 self.height = commit.block.header.height;
                 for (key, value) in commit.changes {
@@ -208,7 +210,7 @@ impl Kept {
                 for key in commit.stale_nodes {
                     self.tree.remove(&key);
                 }
-                self.pool.retain(|envelope| !commit.unpooled.contains(&envelope.id()));
+                self.pool.retain(|(id, _)| !commit.unpooled.contains(id));
                 self.blocks.insert(self.height, Rc::new((commit.block, commit.certificate)));
                 let height = self.height;
                 self.wal.retain(|(logged, _), _| *logged > height);

@@ -3,7 +3,7 @@
 //! - `world` is the queue of what happens next; `effects` carries out what cores ask for, `requests` what
 //!   they ask of each other; `member` is one node with its
 //!   `disk` and `clock`; `network` is what lies between them.
-//! - `load` is what people do, `content` what they wrote; `faults` is what fails when, `attackers` who breaks the rules.
+//! - `load` is what people do, `churn` what operators do, `content` what people wrote; `faults` is what fails when, `attackers` who breaks the rules.
 //! - `checks` looks for broken promises, each checker by its own arithmetic; `ablation` takes away what the design rests
 //!   on, so that the checkers can be seen to see.
 //! - `scenario` is the table of what is tried, `run` one run of it;
@@ -15,6 +15,7 @@
 pub mod ablation;
 pub mod attackers;
 pub mod checks;
+mod churn;
 mod clock;
 pub mod content;
 pub mod dice;

@@ -5,6 +5,7 @@
 
 use super::ablation::Ablation;
 use super::checks::Violation;
+use super::churn::{self, Churn};
 use super::dice::Dice;
 use super::faults::FaultPlan;
 use super::load::Load;
@@ -73,6 +74,8 @@ struct Run {
     world: World,
     load: Load,
     plan: FaultPlan,
+    /// Where validators come and go.
+    churn: Option<Churn>,
     dice: Dice,
     begun_ms: u64,
     seed: u64,
@@ -101,6 +104,9 @@ impl Run {
             logged: options.logged,
             ..Setup::new(options.seed)
         };
+        if scenario.churns {
+            setup.params = churn::params(setup.params);
+        }
         if let Some(ablation) = options.ablation {
             ablation.apply(&mut setup);
         }
@@ -112,6 +118,7 @@ impl Run {
             world,
             load: Load::new(options.seed),
             plan,
+            churn: scenario.churns.then(|| Churn::new(options.seed)),
             dice,
             begun_ms,
             seed: options.seed,
@@ -156,11 +163,15 @@ impl Run {
         self.plan.begin(self.world.now, end);
         let mut next_load = self.world.now;
         while self.world.now < end {
-            let next = next_load.min(self.plan.next_at().unwrap_or(end)).min(end);
+            let churned = self.churn.as_ref().map_or(end, Churn::next_at);
+            let next = next_load.min(self.plan.next_at().unwrap_or(end)).min(churned).min(end);
             if !self.run_to(next) {
                 return;
             }
             self.plan.strike(&mut self.world);
+            if let Some(churn) = &mut self.churn {
+                churn.tick(&mut self.world);
+            }
             if self.world.now >= next_load {
                 self.load.tick(&mut self.world);
                 next_load = self.world.now + self.dice.between(1, 2 * self.scenario.pace_ms);
@@ -212,6 +223,9 @@ impl Run {
         let now = self.world.now;
         if self.world.checks.violations().is_empty() || self.delayed {
             self.world.checks.finish(now, &self.world.members);
+        }
+        if self.churn.is_some() {
+            churn::newcomers(&self.world).iter().for_each(|_| self.world.journal.fault(now, 0, "newcomer votes"));
         }
         Outcome {
             seed: self.seed,

@@ -47,6 +47,8 @@ pub struct Scenario {
     pub window_ms: u64,
     /// Milliseconds between two things that people do, on average.
     pub pace_ms: u64,
+    /// Validators come and go, on committees that are redrawn.
+    pub churns: bool,
 }
 
 const NOTHING: Faults =
@@ -63,6 +65,7 @@ const CALM: Scenario = Scenario {
     draws_crimes: false,
     window_ms: 2_500,
     pace_ms: 50,
+    churns: false,
 };
 
 const LOSSY: Links = Links { jitter_ms: 30, loss: 100, twice: 50, late: 100, late_ms: 400, ..Links::LAN };
@@ -71,7 +74,7 @@ const LOSSY: Links = Links { jitter_ms: 30, loss: 100, twice: 50, late: 100, lat
 const ATTACKED: Scenario =
     Scenario { validators: 7, observers: 0, links: Links { jitter_ms: 20, ..Links::LAN }, ..CALM };
 
-/// All scenarios. Validators that join and leave will be a row here once the ledger lets them.
+/// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
     CALM,
     Scenario {
@@ -200,6 +203,18 @@ pub const SCENARIOS: &[Scenario] = &[
         ..CALM
     },
     Scenario {
+        name: "churn",
+        about: "validators join, leave and change their power, with committees of four and a power cut",
+        validators: 7,
+        observers: 3,
+        links: Links { jitter_ms: 20, ..Links::LAN },
+        faults: Faults { cuts: 1, ..NOTHING },
+        window_ms: 8_000,
+        pace_ms: 150,
+        churns: true,
+        ..CALM
+    },
+    Scenario {
         name: "everything",
         about: "all of it at once, with two criminals of any kind among ten",
         // A validator that lost its memory keeps silent for a while: with the criminals that is just below a third.
@@ -220,6 +235,7 @@ pub const SCENARIOS: &[Scenario] = &[
         observers: 1,
         window_ms: 8_000,
         pace_ms: 200,
+        churns: false,
     },
 ];
 

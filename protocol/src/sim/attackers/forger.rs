@@ -40,7 +40,7 @@ impl Forger {
     /// A vote of its own in another validator's name.
     fn false_vote(tools: &mut Tools<'_>, message: &ConsensusMessage) -> Option<ConsensusMessage> {
         let ConsensusMessage::Vote(vote) = message else { return None };
-        let victims = tools.world.validators();
+        let victims = tools.world.validators_at(tools.index);
         let victim = tools.dice.pick(victims.members())?.key;
         let mut vote = vote.clone();
         (victim != vote.validator).then(|| {

@@ -86,7 +86,7 @@ pub trait Crime {
 impl Tools<'_> {
     /// A vote of its own.
     fn vote(&self, step: VoteStep, height: u64, round: u32, block: Option<BlockId>) -> ConsensusMessage {
-        let (validator, validators) = (self.key.account(), self.world.validators().hash());
+        let (validator, validators) = (self.key.account(), self.world.validators_at(self.index).hash());
         let payload = canonical(&VotePayload { step, height, round, block, validators, validator });
         let signature = self.key.sign(Purpose::Vote, &self.world.genesis_hash, &payload);
         ConsensusMessage::Vote(SignedVote { step, height, round, block, validator, signature })
@@ -94,7 +94,7 @@ impl Tools<'_> {
 
     /// A proposal of its own.
     fn proposal(&self, height: u64, round: u32, block: BlockId) -> ConsensusMessage {
-        let (validator, validators) = (self.key.account(), self.world.validators().hash());
+        let (validator, validators) = (self.key.account(), self.world.validators_at(self.index).hash());
         let payload = canonical(&ProposalPayload { height, round, block, pol_round: None, validators, validator });
         let signature = self.key.sign(Purpose::Proposal, &self.world.genesis_hash, &payload);
         ConsensusMessage::Proposal(SignedProposal { height, round, block, pol_round: None, validator, signature })

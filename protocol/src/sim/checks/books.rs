@@ -1,12 +1,13 @@
 //! Nobody is paid twice, nor too little: every account's balance follows from the genesis, the decided blocks and the
-//! payouts of settled receipts. And who only copied or lied about attribution was paid nothing for it.
+//! payouts of settled receipts, every bond from what was bonded and withdrawn, and what was withdrawn is paid back in time.
+//! And who only copied or lied about attribution was paid nothing for it.
 
 use crate::envelope::Verified;
 use crate::genesis::Genesis;
 use crate::ids::Account;
 use crate::ledger::keys;
-use crate::ledger::records::{AccountRecord, DividendRecord, ReceiptRecord, ReceiptState, Role};
-use crate::objects::{Action, Object};
+use crate::ledger::records::{AccountRecord, DividendRecord, ReceiptRecord, ReceiptState, Role, ValidatorRecord};
+use crate::objects::{Action, Envelope, Object};
 use crate::sim::member::Member;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,8 @@ pub(super) fn audit(genesis: &Genesis, member: &Member, parasites: &BTreeSet<Acc
     let mut wrong = Vec::new();
     let mut balances: Balances =
         genesis.accounts.iter().map(|(account, balance)| (*account, signed(balance.0))).collect();
-    spend(genesis, member, &mut balances);
+    let stakes = spend(genesis, member, &mut balances);
+    stakes.compare(member, &mut wrong);
     earn(member, parasites, &mut balances, &mut wrong);
     let accounts = member.disk.entries().range(vec![keys::ACCOUNTS]..vec![keys::ACCOUNTS + 1]);
     for (key, value) in accounts {
@@ -47,15 +49,87 @@ pub(super) fn audit(genesis: &Genesis, member: &Member, parasites: &BTreeSet<Acc
     wrong
 }
 
-/// What objects in decided blocks cost and move.
-fn spend(genesis: &Genesis, member: &Member, balances: &mut Balances) {
-    let fee = genesis.params.object_fee.0;
-    let envelopes = member.disk.blocks().values().flat_map(|decided| &decided.0.body.envelopes);
-    for object in envelopes.filter_map(|envelope| Verified::from_disk(envelope.clone()).ok()) {
+/// What validators have at stake by the decided blocks. Criminals, who are slashed for what they sign, withdraw nothing.
+struct Stakes {
+    /// All that was ever bonded and not withdrawn.
+    bonds: Balances,
+    payouts: BTreeMap<Account, Account>,
+    /// What is paid back, by height.
+    due: BTreeMap<u64, Vec<(Account, u128)>>,
+}
+
+impl Stakes {
+    fn of_genesis(genesis: &Genesis) -> Self {
+        let unit = genesis.params.stake.power_unit.0;
+        let bonds =
+            genesis.validators.iter().map(|first| (first.key, signed(u128::from(first.power) * unit))).collect();
+        let payouts = genesis.validators.iter().map(|first| (first.key, first.payout)).collect();
+        Self { bonds, payouts, due: BTreeMap::new() }
+    }
+
+    /// A block begins by paying back what is due, to whoever is paid at that time.
+    fn pay_back(&mut self, height: u64, balances: &mut Balances) {
+        for (validator, amount) in self.due.remove(&height).unwrap_or_default() {
+            move_in(balances, self.payouts.get(&validator).copied().unwrap_or(validator), amount);
+        }
+    }
+
+    fn operate(&mut self, account: Account, height: u64, wait: u64, action: &Action) {
+        match action {
+            Action::Bond { amount, payout, .. } => {
+                move_in(&mut self.bonds, account, amount.0);
+                self.payouts.insert(account, *payout);
+            }
+            Action::Unbond { amount } => {
+                move_out(&mut self.bonds, account, amount.0);
+                self.due.entry(height + wait).or_default().push((account, amount.0));
+            }
+            _ => {}
+        }
+    }
+
+    /// Bonds on the disk, with what was slashed, must be these.
+    fn compare(mut self, member: &Member, wrong: &mut Vec<String>) {
+        for (key, value) in member.disk.entries().range(vec![keys::CANDIDATE]..vec![keys::CANDIDATE + 1]) {
+            let Ok(record) = borsh::from_slice::<ValidatorRecord>(value) else { continue };
+            let validator = Account(keys::last_id(key));
+            let expected = self.bonds.remove(&validator).unwrap_or(0);
+            let held = signed(record.bond.0) + signed(record.slashed.0);
+            if held != expected {
+                wrong.push(format!(
+                    "{validator} has {held} drops at stake or lost; by the blocks it should be {expected}"
+                ));
+            }
+        }
+        // Whoever has left is forgotten; only what it was slashed is left of its bond, and that was not all.
+        for (validator, amount) in self.due.into_values().flatten() {
+            let waits =
+                member.disk.entries().range(keys::unbonding_of(&validator)..keys::unbonding(&validator, u64::MAX));
+            if waits.count() == 0 {
+                wrong.push(format!("{validator} withdrew {amount} drops, which are not kept for it"));
+            }
+        }
+    }
+}
+
+/// What objects in decided blocks cost and move, and put at stake.
+fn spend(genesis: &Genesis, member: &Member, balances: &mut Balances) -> Stakes {
+    let mut stakes = Stakes::of_genesis(genesis);
+    for (height, decided) in member.disk.blocks() {
+        stakes.pay_back(*height, balances);
+        spend_in(genesis, *height, &decided.0.body.envelopes, balances, &mut stakes);
+    }
+    stakes
+}
+
+fn spend_in(genesis: &Genesis, height: u64, envelopes: &[Envelope], balances: &mut Balances, stakes: &mut Stakes) {
+    let (fee, wait) = (genesis.params.object_fee.0, genesis.params.stake.unbonding_epochs);
+    for object in envelopes.iter().filter_map(|envelope| Verified::from_disk(envelope.clone()).ok()) {
         match object.object() {
             Object::Receipt(receipt) => move_out(balances, receipt.payer, receipt.fee.0),
             Object::Operation(operation) => {
                 move_out(balances, operation.account, operation.fee.0);
+                stakes.operate(operation.account, height, wait, &operation.action);
                 match operation.action {
                     Action::Transfer { to, amount } => {
                         move_out(balances, operation.account, amount.0);

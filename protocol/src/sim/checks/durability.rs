@@ -3,12 +3,14 @@
 
 use crate::envelope::Verified;
 use crate::ids::{Account, ObjectId};
+use crate::ledger::keys;
+use crate::ledger::records::ValidatorRecord;
 use crate::node::{Commit, Token};
-use crate::objects::{Action, Object};
+use crate::objects::{Action, Drops, Object, Operation};
 use crate::refusal::Refusal;
 use crate::sim::member::Member;
 use crate::sim::world::NodeIndex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was promised, and what became of it.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub(super) struct Durability {
     nonces: BTreeMap<(Account, u64), ObjectId>,
     dropped: BTreeMap<ObjectId, Refusal>,
     height: u64,
+    /// Who lost a part of its bond, and so may have less to withdraw than it thought.
+    slashed: BTreeSet<Account>,
 }
 
 impl Durability {
@@ -46,6 +50,13 @@ impl Durability {
             return Ok(());
         }
         self.height = height;
+        let bonds = commit.changes.range(vec![keys::CANDIDATE]..vec![keys::CANDIDATE + 1]);
+        for (key, value) in bonds {
+            let record = value.as_ref().and_then(|bytes| borsh::from_slice::<ValidatorRecord>(bytes).ok());
+            if record.is_some_and(|record| record.slashed > Drops::ZERO) {
+                self.slashed.insert(Account(keys::last_id(key)));
+            }
+        }
         for envelope in &commit.block.body.envelopes {
             let id = envelope.id();
             if let Some(before) = self.decided.insert(id, height) {
@@ -115,6 +126,11 @@ impl Durability {
             }
             // The load is careful to spend no more than people have, so nobody runs out of money.
             (Refusal::Funds { .. }, Object::Operation(operation)) if matches!(&operation.action, Action::Transfer { amount, .. } if amount.0 > 1 << 90) => {
+                None
+            }
+            (_, Object::Operation(Operation { account, action: Action::Unbond { .. }, .. }))
+                if self.slashed.contains(account) =>
+            {
                 None
             }
             _ => Some("that is no reason".to_owned()),

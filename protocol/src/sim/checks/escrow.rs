@@ -1,4 +1,5 @@
-//! Every escrow ends: a sealed receipt is settled, or refunded once the network's timeout is over.
+//! Every escrow ends: a sealed receipt is settled, or refunded once the network's timeout is over; where its result is
+//! agreed on and only the body is missing, a second timeout later.
 
 use crate::ids::to_hex;
 use crate::ledger::keys;
@@ -24,10 +25,15 @@ pub(super) fn all_ended(members: &[Member], before: u64) -> bool {
 }
 
 /// Receipts that have waited too long.
-pub(super) fn overdue(members: &[Member], timeout: u64) -> Vec<String> {
+pub(super) fn overdue(members: &[Member], timeout: u64, agreed_timeout: u64) -> Vec<String> {
     let Some(member) = furthest(members) else { return Vec::new() };
     let height = member.disk.height();
-    let late = sealed(member).filter(|(_, record)| record.epoch + timeout <= height);
+    let is_agreed = |epoch: u64| {
+        let key = keys::agreed_of(epoch);
+        member.disk.entries().range(key.clone()..).next().is_some_and(|(found, _)| found.starts_with(&key))
+    };
+    let grace = |epoch| if agreed_timeout > 0 && is_agreed(epoch) { agreed_timeout } else { 0 };
+    let late = sealed(member).filter(|(_, record)| record.epoch + timeout + grace(record.epoch) <= height);
     late.map(|(id, record)| {
         format!("receipt {id} of epoch {} is neither settled nor refunded at height {height}", record.epoch)
     })

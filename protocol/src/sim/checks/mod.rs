@@ -171,7 +171,8 @@ impl Checks {
         for what in self.durability.finish(members) {
             self.report("durability", now, what);
         }
-        for what in escrow::overdue(members, self.genesis.params.settle_timeout) {
+        let params = &self.genesis.params;
+        for what in escrow::overdue(members, params.settle_timeout, params.agreed_timeout) {
             self.report("escrow", now, what);
         }
         let parasite = |member: &&Member| member.crime.as_ref().is_some_and(|crime| PARASITES.contains(&crime.name()));

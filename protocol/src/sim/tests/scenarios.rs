@@ -34,7 +34,7 @@ const GROUPS: [&[&str]; 5] = [
     &["disk", "lostlog", "clocks", "wiped", "equivocator"],
     &["withholder", "forger", "replayer", "spammer"],
     &["copycat", "amnesiac", "liar", "eclipse"],
-    &["big", "everything"],
+    &["big", "churn", "everything"],
 ];
 
 #[test]
@@ -69,6 +69,16 @@ fn promises_are_kept_among_liars_and_parasites() {
 #[test]
 fn promises_are_kept_when_many_validators_and_all_faults_meet() {
     keeps_every_promise(GROUPS[4]);
+}
+
+#[test]
+fn newcomers_vote_and_validators_leave() {
+    let scenario = find("churn").unwrap();
+    let outcomes: Vec<Outcome> = (0..SEEDS).map(|seed| run(&options(scenario, seed, None))).collect();
+    for kind in ["bond: joins", "bond: more", "newcomer votes", "unbond: a part", "unbond: leaves"] {
+        let times: u64 = outcomes.iter().filter_map(|outcome| outcome.faults.get(kind)).sum();
+        assert!(times >= SEEDS, "{kind}: {times} times in {SEEDS} seeds");
+    }
 }
 
 /// What a checker sees when something that the design rests on is gone.
