@@ -14,6 +14,7 @@ use protocol::node::*;
 use protocol::objects::{Action, Drops, Envelope, Object, Operation};
 use protocol::wire::{self, ConsensusMessage, SignedProposal, SignedVote};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::LazyLock;
 
 const START_MS: u64 = 1_000_000;
 const HONEST: u8 = 3;
@@ -93,6 +94,7 @@ struct Member {
 
 struct World {
     genesis: Genesis,
+    genesis_hash: Hash32,
     now_ms: u64,
     members: Vec<Member>,
     mail: VecDeque<(u8, Letter)>,
@@ -104,8 +106,11 @@ struct World {
     lie: u8,
 }
 
+/// The keys of all that act, made once: making one costs as much as a signature.
 fn key(number: u8) -> SecretKey {
-    SecretKey::from_seed([number + 1; 32])
+    static KEYS: LazyLock<Vec<SecretKey>> =
+        LazyLock::new(|| (1..=32).map(|number| SecretKey::from_seed([number; 32])).collect());
+    KEYS[usize::from(number % 32)].clone()
 }
 
 fn genesis() -> Genesis {
@@ -135,6 +140,7 @@ impl World {
         let mut world = Self {
             members: (0..HONEST).map(member).collect(),
             genesis: genesis.clone(),
+            genesis_hash: genesis.hash(),
             now_ms: START_MS + 1_000,
             mail: VecDeque::new(),
             offered: BTreeMap::new(),
@@ -257,10 +263,10 @@ impl World {
 
     fn input(&mut self, to: u8, input: Input) {
         let member = &mut self.members[usize::from(to)];
-        let told = format!("{input:?}");
+        let told = std::mem::discriminant(&input);
         let effects = member.node.handle(self.now_ms, input);
         let many = effects.len();
-        assert!(many <= MAX_EFFECTS, "{many} effects of {told}");
+        assert!(many <= MAX_EFFECTS, "{many} effects of {told:?}");
         for effect in effects {
             if let Some(fuse) = &mut self.members[usize::from(to)].fuse {
                 if *fuse == 0 {
@@ -366,7 +372,7 @@ impl World {
             Letter::Consensus(from, message) => {
                 Input::Consensus { message, peer: Peer(vec![from]), token: Token(u64::from(from)) }
             }
-            Letter::Object(envelope) => match Verified::check(envelope, &self.genesis.hash()) {
+            Letter::Object(envelope) => match Verified::check(envelope, &self.genesis_hash) {
                 Ok(object) => Input::Object(object, Source::Gossip(Token(0))),
                 Err(refusal) => panic!("an honest node gossips what does not hold: {refusal}"),
             },
@@ -389,7 +395,7 @@ impl World {
             Letter::Answered(from, answer) => {
                 let answer = Some(match answer {
                     PoolAnswer::Objects(envelopes) => {
-                        for object in Verified::check_all(envelopes, &self.genesis.hash()).into_iter().flatten() {
+                        for object in Verified::check_all(envelopes, &self.genesis_hash).into_iter().flatten() {
                             self.input(to, Input::Object(object, Source::Fetched));
                         }
                         PoolAnswer::Objects(Vec::new())
@@ -432,10 +438,10 @@ impl World {
         let step = if bytes.next() % 2 == 0 { VoteStep::Prevote } else { VoteStep::Precommit };
         let (height, round) = (bytes.number(self.height(to) + 1), bytes.round());
         let block = self.some_block(bytes).map(Block::id);
-        let claimed = key(bytes.next() / 8 % 32).account();
+        let claimed = key(bytes.next() % 6).account();
         let validator = if bytes.next() % 4 == 0 { claimed } else { key(HONEST).account() };
         let payload = VotePayload { step, height, round, block, validators: self.set_hash(to), validator };
-        let signature = key(HONEST).sign(Purpose::Vote, &self.genesis.hash(), &canonical(&payload));
+        let signature = key(HONEST).sign(Purpose::Vote, &self.genesis_hash, &canonical(&payload));
         SignedVote { step, height, round, block, validator, signature }
     }
 
@@ -458,7 +464,7 @@ impl World {
         let (id, validator) = (block.id(), key(HONEST).account());
         let validators = self.set_hash(to);
         let payload = ProposalPayload { height, round, block: id, pol_round, validators, validator };
-        let signature = key(HONEST).sign(Purpose::Proposal, &self.genesis.hash(), &canonical(&payload));
+        let signature = key(HONEST).sign(Purpose::Proposal, &self.genesis_hash, &canonical(&payload));
         self.offered.insert(id, block);
         let said = SignedProposal { height, round, block: id, pol_round, validator, signature };
         self.gossip(HONEST, &Letter::Consensus(HONEST, ConsensusMessage::Proposal(said)));
@@ -523,7 +529,7 @@ impl World {
         };
         let fee = Drops(if action.is_free() { 0 } else { 1_000_000 });
         let operation = Operation { account: author.account(), nonce: bytes.number(nonce), fee, action };
-        let genesis = self.genesis.hash();
+        let genesis = self.genesis_hash;
         let Ok(envelope) = seal(&Object::Operation(operation), &[&author], &genesis) else { return };
         let source = if bytes.next() % 2 == 0 { Source::Local(Token(3)) } else { Source::Gossip(Token(3)) };
         if let Ok(object) = Verified::check(envelope, &genesis) {
