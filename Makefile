@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tributary/targ
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim bench chaos lint check fmt
+.PHONY: help setup demo test sim bench chaos fuzz lint check fmt
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ bench: setup ## measure the figures of docs/benchmarks.md on this machine
 
 chaos: setup ## real processes under load, killed, frozen, wiped, cut off; ARGS="--kills 100 --json FILE"
 	scripts/chaos $(ARGS)
+
+fuzz: ## hunt for crashes, guided by coverage; ARGS="TARGET SECONDS", all for a minute each without
+	scripts/fuzz $(ARGS)
 
 lint: setup ## formatting, clippy, documentation, licences, hygiene: whatever CI refuses
 	cargo fmt --all --check

@@ -77,7 +77,7 @@ impl Node {
         let (height, next) = (message.height(), self.head.height + 1);
         let hearing = self.heard.hear(now_ms, message);
         let verdict = match hearing {
-            _ if height + 1 < next => Verdict::Ignore("old"),
+            _ if height.saturating_add(1) < next => Verdict::Ignore("old"),
             // Who validates so far ahead is not known here, and agreement keeps nothing of it. The height is a hint all
             // the same, like any that a peer tells.
             _ if height > next + 1 || !self.host.is_near(message) => Verdict::Ignore("ahead"),
