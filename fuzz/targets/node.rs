@@ -179,7 +179,7 @@ impl World {
                 // One letter before its turn, and perhaps again later.
                 let at = bytes.index(self.mail.len());
                 if let Some((to, letter)) = self.mail.get(at).cloned() {
-                    if bytes.next() % 2 == 0 {
+                    if bytes.next().is_multiple_of(2) {
                         self.mail.remove(at);
                     }
                     self.deliver(to, letter);
@@ -435,11 +435,11 @@ impl World {
 
     /// A vote of the fourth validator, or one that only claims to be another's.
     fn vote(&self, to: u8, bytes: &mut Bytes<'_>) -> SignedVote {
-        let step = if bytes.next() % 2 == 0 { VoteStep::Prevote } else { VoteStep::Precommit };
+        let step = if bytes.next().is_multiple_of(2) { VoteStep::Prevote } else { VoteStep::Precommit };
         let (height, round) = (bytes.number(self.height(to) + 1), bytes.round());
         let block = self.some_block(bytes).map(Block::id);
         let claimed = key(bytes.next() % 6).account();
-        let validator = if bytes.next() % 4 == 0 { claimed } else { key(HONEST).account() };
+        let validator = if bytes.next().is_multiple_of(4) { claimed } else { key(HONEST).account() };
         let payload = VotePayload { step, height, round, block, validators: self.set_hash(to), validator };
         let signature = key(HONEST).sign(Purpose::Vote, &self.genesis_hash, &canonical(&payload));
         SignedVote { step, height, round, block, validator, signature }
@@ -460,7 +460,7 @@ impl World {
         }
         block.header.body = block.body.hash();
         let (height, round) = (bytes.number(self.height(to) + 1), bytes.round());
-        let pol_round = (bytes.next() % 2 == 0).then(|| bytes.round());
+        let pol_round = (bytes.next().is_multiple_of(2)).then(|| bytes.round());
         let (id, validator) = (block.id(), key(HONEST).account());
         let validators = self.set_hash(to);
         let payload = ProposalPayload { height, round, block: id, pol_round, validators, validator };
@@ -492,18 +492,18 @@ impl World {
             })
             .collect();
         let (height, round) = match votes.get(bytes.index(votes.len())) {
-            Some(vote) if bytes.next() % 2 == 0 => (vote.height, vote.round),
+            Some(vote) if bytes.next().is_multiple_of(2) => (vote.height, vote.round),
             _ => (bytes.number(self.height(to) + 1), bytes.round()),
         };
         let most = 1 + bytes.index(8);
         let own = self.vote(to, bytes);
         let votes = votes.into_iter().chain([own]).rev().take(most);
-        let message = if bytes.next() % 2 == 0 {
+        let message = if bytes.next().is_multiple_of(2) {
             let block = self.some_block(bytes).map(Block::id).unwrap_or_default();
             let signatures = votes.map(|vote| (vote.validator, vote.signature)).collect();
             ConsensusMessage::Polka(PolkaCert { height, round, block, signatures })
         } else {
-            let kind = if bytes.next() % 2 == 0 { RoundCertKind::Precommit } else { RoundCertKind::Skip };
+            let kind = if bytes.next().is_multiple_of(2) { RoundCertKind::Precommit } else { RoundCertKind::Skip };
             let said = |SignedVote { step, block, validator, signature, .. }| RoundSignature {
                 step,
                 block,
@@ -531,7 +531,7 @@ impl World {
         let operation = Operation { account: author.account(), nonce: bytes.number(nonce), fee, action };
         let genesis = self.genesis_hash;
         let Ok(envelope) = seal(&Object::Operation(operation), &[&author], &genesis) else { return };
-        let source = if bytes.next() % 2 == 0 { Source::Local(Token(3)) } else { Source::Gossip(Token(3)) };
+        let source = if bytes.next().is_multiple_of(2) { Source::Local(Token(3)) } else { Source::Gossip(Token(3)) };
         if let Ok(object) = Verified::check(envelope, &genesis) {
             self.input(to, Input::Object(object, source));
         }

@@ -5,6 +5,9 @@ use protocol::snapshot::Leaf;
 use protocol::snapshot::{Assembler, Chunk, Plan, Subtree, cut};
 use std::collections::BTreeMap;
 
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// The bytes as a plan, as a chunk, and as the entries of a state whose chunks are then falsified.
 pub(super) fn run(bytes: &[u8]) {
     if let Ok(plan) = Plan::from_depths(bytes) {
@@ -24,7 +27,7 @@ fn falsify(bytes: &[u8]) {
     let Some(([high, low, change, which], bytes)) = bytes.split_first_chunk::<4>() else { return };
     let value = |size: u8| vec![size; usize::from(size) * 64];
     let state: BTreeMap<Vec<u8>, Vec<u8>> = bytes.chunks_exact(2).map(|pair| (vec![pair[0]], value(pair[1]))).collect();
-    let mut leaves: Vec<(Leaf, (Vec<u8>, Vec<u8>))> =
+    let mut leaves: Vec<(Leaf, Entry)> =
         state.into_iter().map(|(key, value)| (Leaf::of(&key, &value), (key, value))).collect();
     leaves.sort_by_key(|(leaf, _)| *leaf);
     let (leaves, entries): (Vec<_>, Vec<_>) = leaves.into_iter().unzip();

@@ -63,7 +63,7 @@ fn smoke(target: fn(&[u8]), inputs: u64, most: usize) {
     assert!(seeds.len() > 30, "the vectors are read");
     for seed in 0..inputs {
         let mut dice = Dice(seed);
-        let bytes = if dice.byte() % 2 == 0 {
+        let bytes = if dice.byte().is_multiple_of(2) {
             dice.bytes(most)
         } else {
             let mut bytes = vec![dice.byte()];
