@@ -202,7 +202,7 @@ fn the_core_names_nothing_impure() {
     let mut found = Vec::new();
     let outside: Vec<_> = NOT_THE_CORE.iter().map(|place| root().join(place)).collect();
     assert!(outside.iter().all(|place| place.exists()), "take what is gone off the list");
-    let is_core = |path: &std::path::PathBuf| !outside.iter().any(|place| path.starts_with(place));
+    let is_core = |path: &PathBuf| !outside.iter().any(|place| path.starts_with(place));
     for path in sources(&root().join("protocol/src")).into_iter().filter(is_core) {
         let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for (number, line) in code(&source) {
