@@ -1,12 +1,12 @@
 //! Messages of agreement on their way out and in.
 //!
 //! They go straight to every connected peer. Where that reaches every validator, gossip would only bring the same messages
-//! again, several times over; so it stays quiet until a height takes longer than [`FALLBACK`], and then carries what was
+//! again, several times over; so it stays quiet until a height takes longer than `FALLBACK`, and then carries what was
 //! said of it after all. Where it does not (a validator is heard only through others, or a peer is nobody who was heard
 //! straight, such as an observer), gossip carries everything at once, and what came straight is passed on by it too.
 //!
 //! Nobody is believed to be a validator's peer but for what this costs: whoever sends another's messages straight can make
-//! gossip start [`FALLBACK`] later, and nothing else.
+//! gossip start `FALLBACK` later, and nothing else.
 
 use crate::metrics;
 use crate::network::{Fault, NetworkHandle, Topic, Verdict};

@@ -1,7 +1,7 @@
 //! Signatures are checked here, off the driver's thread and off the network's, many at a time.
 //!
 //! Everybody who has envelopes to check (gossip, the API) hands them in and is called back with the verdicts. A thread
-//! takes whatever waits, up to [`CHECKED_AT_ONCE`] envelopes, and checks it as one batch, which costs about half of
+//! takes whatever waits, up to `CHECKED_AT_ONCE` envelopes, and checks it as one batch, which costs about half of
 //! checking one by one. So a lone object is checked at once, and a flood is checked cheaply. Consensus messages do not come
 //! by here: the core checks them itself, and remembers what it checked.
 
