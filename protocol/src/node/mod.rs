@@ -253,6 +253,8 @@ impl Node {
             Input::Object(object, source) => self.on_object(now_ms, object, source),
             Input::Consensus { message, peer, token } => self.on_consensus(now_ms, &message, peer, token),
             Input::Timer(Timer::Epoch) => self.on_epoch(now_ms),
+            // A height that was fetched meanwhile is over: what agreement would still sign for it, nobody could use.
+            Input::Timer(Timer::Step(_)) if self.host.height() <= self.head.height => {}
             Input::Timer(Timer::Step(id)) => self.host.timer(id),
             Input::Timer(Timer::Sync) => self.on_sync_timer(now_ms),
             Input::Timer(Timer::Listen) => self.on_listen_timer(now_ms),

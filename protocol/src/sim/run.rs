@@ -90,7 +90,9 @@ impl Run {
         let mut dice = Dice::new(options.seed, "run");
         let mut places: Vec<usize> = (0..validators).collect();
         dice.shuffle(&mut places);
-        let most = validators.saturating_sub(1) / 3;
+        // Whoever lost all memory is silent for a while, which is a fault as well: one at a time.
+        let without_memory = usize::from(scenario.faults.wipes + scenario.faults.corruptions > 0);
+        let most = (validators.saturating_sub(1) / 3).saturating_sub(without_memory);
         let mut makers = scenario.crimes.to_vec();
         if scenario.draws_crimes {
             dice.shuffle(&mut makers);
