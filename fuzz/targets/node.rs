@@ -174,7 +174,7 @@ impl World {
         let near = self.height(to) + 1;
         let token = Token(0);
         match choice % 24 {
-            0..=3 => (0..1 + bytes.next() % 32).for_each(|_| self.deliver_next()),
+            0..=3 => (0..1 + bytes.next() % 64).for_each(|_| self.go_on()),
             4 => {
                 // One letter before its turn, and perhaps again later.
                 let at = bytes.index(self.mail.len());
@@ -225,9 +225,11 @@ impl World {
         }
     }
 
-    fn deliver_next(&mut self) {
-        if let Some((to, letter)) = self.mail.pop_front() {
-            self.deliver(to, letter);
+    /// The next letter arrives; when there is none, time passes.
+    fn go_on(&mut self) {
+        match self.mail.pop_front() {
+            Some((to, letter)) => self.deliver(to, letter),
+            None => self.wake_first(),
         }
     }
 

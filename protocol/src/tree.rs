@@ -7,14 +7,18 @@
 //!
 //! The tree holds nodes, not values, and of those only the latest version's: proofs are made of the latest state.
 
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod memo;
+
 use crate::crypto;
 use crate::genesis::canonical;
 use crate::ids::{Hash32, to_hex};
 use crate::ledger::Changes;
 use jmt::proof::SparseMerkleProof;
-use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
+use jmt::storage::{LeafNode, Node, NodeKey, TreeReader, TreeUpdateBatch};
 use jmt::{JellyfishMerkleTree, KeyHash, OwnedValue, RootHash, SimpleHasher, Version};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The most bytes of a proof: 256 siblings, each at most a tag and two hashes, and a leaf.
 pub const MAX_PROOF_BYTES: usize = 256 * 65 + 128;
@@ -61,7 +65,15 @@ impl Default for Tree {
 
 /// The nodes that the latest version reaches.
 #[derive(Clone, Debug, Default)]
-struct Nodes(BTreeMap<NodeKey, Node>);
+struct Nodes(BTreeMap<NodeKey, Arc<Node>>);
+
+/// The nodes that one version makes, and those that it makes needless.
+#[derive(Clone, Debug)]
+struct Step {
+    root: Hash32,
+    new: Vec<(NodeKey, Arc<Node>)>,
+    stale: Vec<NodeKey>,
+}
 
 /// What one version changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +130,7 @@ impl Tree {
             match (borsh::from_slice::<NodeKey>(&key), borsh::from_slice(&value)) {
                 (Ok(node_key), Ok(node)) => {
                     tree.version = tree.version.max(Some(node_key.version()));
-                    tree.nodes.0.insert(node_key, node);
+                    tree.nodes.0.insert(node_key, Arc::new(node));
                 }
                 _ => return Err(TreeError::Unsound { key }),
             };
@@ -136,7 +148,7 @@ impl Tree {
     pub fn begin_at(version: u64, entries: &Changes) -> Result<(Self, TreeUpdate), TreeError> {
         let mut tree = Self::default();
         if let Some(before) = version.checked_sub(1) {
-            tree.nodes.0.insert(root_key(before), Node::Null);
+            tree.nodes.0.insert(root_key(before), Arc::new(Node::Null));
             tree.version = Some(before);
         }
         let mut update = tree.update(version, entries)?;
@@ -151,24 +163,58 @@ impl Tree {
 
     /// Carries out the changes of `version`, which follows the tree's latest; version 0 is the genesis.
     pub fn update(&mut self, version: u64, changes: &Changes) -> Result<TreeUpdate, TreeError> {
-        let values = changes.iter().map(|(key, value)| (place(key), value.clone()));
         let next = self.version.map_or(0, |last| last.saturating_add(1));
         if version != next {
             return Err(TreeError::Broken { version, reason: format!("the next version is {next}") });
         }
-        let (root, batch) = self.jmt().put_value_set(values, version).map_err(|error| broken(version, &error))?;
-        let mut stale: Vec<NodeKey> = batch.stale_node_index_batch.into_iter().map(|index| index.node_key).collect();
-        // A version without effect copies the root and says nothing of the old one.
-        let old_root = version.checked_sub(1).map(root_key).filter(|key| self.nodes.0.contains_key(key));
-        stale.extend(old_root.filter(|key| !stale.contains(key)));
-        for key in &stale {
+        let step = || self.step(version, changes);
+        #[cfg(any(test, feature = "sim"))]
+        let step = || memo::remembered(self.root, version, changes, step);
+        let step = step().map_err(|error| broken(version, &error))?;
+        for key in &step.stale {
             self.nodes.0.remove(key);
         }
-        let new = batch.node_batch.nodes();
-        let nodes = new.iter().map(|(key, node)| (canonical(key), canonical(node))).collect();
-        self.nodes.0.extend(new.iter().map(|(key, node)| (key.clone(), node.clone())));
-        (self.version, self.root) = (Some(version), Hash32(root.0));
-        Ok(TreeUpdate { root: self.root, nodes, stale: stale.iter().map(canonical).collect() })
+        self.nodes.0.extend(step.new.iter().cloned());
+        (self.version, self.root) = (Some(version), step.root);
+        Ok(TreeUpdate {
+            root: step.root,
+            nodes: step.new.iter().map(|(key, node)| (canonical(key), canonical(node.as_ref()))).collect(),
+            stale: step.stale.iter().map(canonical).collect(),
+        })
+    }
+
+    /// What a version changes. The library removes entries one by one, but writes many at once, each inner node on their
+    /// ways being hashed once: so it first removes, then writes on top of that, both under the same version.
+    fn step(&self, version: u64, changes: &Changes) -> anyhow::Result<Step> {
+        let written = || changes.iter().filter_map(|(key, value)| Some((place(key), value.clone()?)));
+        let written: Vec<(KeyHash, OwnedValue)> = written().collect();
+        let removed = changes.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| (place(key), None));
+        let mut roots = Vec::new();
+        let mut batch = TreeUpdateBatch::default();
+        if written.is_empty() || written.len() < changes.len() {
+            let (root, removal) = self.jmt().put_value_set(removed, version)?;
+            roots.push(root);
+            batch = removal;
+        }
+        let (mut new, mut stale) = (batch.node_batch.nodes().clone(), batch.stale_node_index_batch);
+        if !written.is_empty() {
+            let below = Below { nodes: &self.nodes, new: &new, version };
+            let tree = JellyfishMerkleTree::<_, StateHasher>::new(&below);
+            let (root, writing) = tree.batch_put_value_sets(vec![written], None, version)?;
+            roots.extend(root);
+            writing.stale_node_index_batch.iter().for_each(|index| drop(new.remove(&index.node_key)));
+            new.extend(writing.node_batch.nodes().iter().map(|(key, node)| (key.clone(), node.clone())));
+            stale.extend(writing.stale_node_index_batch);
+        }
+        let Some(root) = roots.pop() else { anyhow::bail!("there is no root") };
+        // Nodes of this very version were never written. A version without effect copies the root and says nothing of
+        // the old one.
+        let old_root = version.checked_sub(1).map(root_key).filter(|key| self.nodes.0.contains_key(key));
+        let mut stale: BTreeSet<NodeKey> = stale.into_iter().map(|index| index.node_key).collect();
+        stale.retain(|key| key.version() < version);
+        stale.extend(old_root);
+        let new = new.into_iter().map(|(key, node)| (key, Arc::new(node))).collect();
+        Ok(Step { root: Hash32(root.0), new, stale: stale.into_iter().collect() })
     }
 
     /// The latest version, which is the height; none before the genesis.
@@ -230,7 +276,7 @@ fn broken(version: u64, error: &anyhow::Error) -> TreeError {
 
 impl TreeReader for Nodes {
     fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
-        Ok(self.0.get(key).cloned())
+        Ok(self.0.get(key).map(|node| node.as_ref().clone()))
     }
 
     /// Values are the ledger's; a proof needs only their hash, which is in the leaf.
@@ -240,6 +286,30 @@ impl TreeReader for Nodes {
 
     fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
         Err(anyhow::anyhow!("the state is never restored leaf by leaf"))
+    }
+}
+
+/// The nodes while a version is made: on top of those of the version before, the ones it has made so far. Its own root
+/// stands in the place of the old one, where the library looks for it.
+struct Below<'a> {
+    nodes: &'a Nodes,
+    new: &'a BTreeMap<NodeKey, Node>,
+    version: u64,
+}
+
+impl TreeReader for Below<'_> {
+    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        let is_old_root = key.nibble_path().is_empty() && key.version().checked_add(1) == Some(self.version);
+        let made = if is_old_root { self.new.get(&root_key(self.version)) } else { self.new.get(key) };
+        made.map_or_else(|| self.nodes.get_node_option(key), |node| Ok(Some(node.clone())))
+    }
+
+    fn get_value_option(&self, version: Version, place: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
+        self.nodes.get_value_option(version, place)
+    }
+
+    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
+        self.nodes.get_rightmost_leaf()
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! - it has committed a block that was made after it started, by more than clocks may differ: every height that was open
 //!   when it started is decided then, and what it signed before was for none above; or
-//! - the network has not begun: it is young by its genesis, or peers tell of no more than its first heights.
+//! - the network has not begun: it is young by its genesis, or nobody shows more than its first heights. That peers tell
+//!   of more is not enough, or one that lies could silence all validators of a network at its birth.
 //!
 //! The clock need not be right for anything else, and here only by [`MAX_CLOCK_DRIFT_MS`].
 
@@ -16,6 +17,8 @@ use crate::limits::MAX_CLOCK_DRIFT_MS;
 const YOUNG_MS: u64 = 20_000;
 /// Milliseconds that peers have to tell that the network has begun.
 const LISTEN_MS: u64 = 1_000;
+/// Milliseconds that those have to show it who tell of it.
+const LISTEN_AT_MOST_MS: u64 = 30_000;
 /// Heights of a network that has only begun: nobody has lost memory of more than these.
 const FIRST_HEIGHTS: u64 = 2;
 
@@ -59,10 +62,14 @@ impl Node {
     pub(super) fn on_listen_timer(&mut self, now_ms: u64) {
         let Memory::Listening { since_ms } = self.memory else { return };
         let alone = self.set.members().len() == 1;
-        match self.sync.highest() {
-            _ if self.head.height > 0 => self.memory = Memory::Lost { since_ms },
+        let told_ms = now_ms.saturating_sub(since_ms);
+        match self.sync.best(now_ms) {
+            _ if self.head.height > FIRST_HEIGHTS => self.memory = Memory::Lost { since_ms },
+            // Nobody was heard yet, or somebody tells of more and was not given the time to show it.
             None if !alone => self.effect(Effect::SetTimer(Timer::Listen, now_ms.saturating_add(LISTEN_MS))),
-            Some(highest) if highest > FIRST_HEIGHTS => self.memory = Memory::Lost { since_ms },
+            Some(height) if height > FIRST_HEIGHTS && told_ms < LISTEN_AT_MOST_MS => {
+                self.effect(Effect::SetTimer(Timer::Listen, now_ms.saturating_add(LISTEN_MS)));
+            }
             _ => {
                 self.memory = Memory::Sound;
                 self.start_height(now_ms, &[]);

@@ -83,15 +83,10 @@ impl Sync {
         after.or_else(|| self.peers.keys().next()).cloned()
     }
 
-    /// The greatest height that any peer says it committed; none when no peer said anything.
-    pub(super) fn highest(&self) -> Option<u64> {
-        self.peers.values().map(|known| known.height).max()
-    }
-
-    /// The greatest height that a peer in good standing says it committed.
-    fn best(&self, now_ms: u64) -> u64 {
+    /// The greatest height that a peer in good standing says it committed; none when no such peer said anything.
+    pub(super) fn best(&self, now_ms: u64) -> Option<u64> {
         let trusted = self.peers.values().filter(|known| known.not_before_ms <= now_ms);
-        trusted.map(|known| known.height).max().unwrap_or(0)
+        trusted.map(|known| known.height).max()
     }
 
     fn remember(&mut self, peer: &Peer, height: u64, lowest: Option<u64>) {
@@ -187,7 +182,7 @@ impl Node {
 
     /// Asks for whatever is missing between the head and what peers have.
     fn ask_for_blocks(&mut self, now_ms: u64) {
-        let top = self.sync.best(now_ms).min(self.head.height.saturating_add(WINDOW));
+        let top = self.sync.best(now_ms).unwrap_or(0).min(self.head.height.saturating_add(WINDOW));
         if self.sync.asked.is_empty() {
             self.sync.progress_ms = now_ms;
         }

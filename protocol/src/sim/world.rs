@@ -22,6 +22,7 @@ use crate::node::{Input, Node, Source, Timer, Token};
 use crate::objects::{Drops, Envelope, Object};
 use crate::refusal::Refusal;
 use crate::tree::Tree;
+use crate::tree::memo::Memo;
 use crate::wire::ConsensusMessage;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -206,6 +207,7 @@ pub struct World {
     tokens: u64,
     forgets: Forgets,
     _cheap: Option<Cheap>,
+    _memo: Memo,
 }
 
 impl World {
@@ -238,6 +240,7 @@ impl World {
             tokens: 0,
             forgets: setup.forgets,
             _cheap: cheap,
+            _memo: Memo::begin(),
             dice: Dice::new(setup.seed, "faults"),
             genesis,
         };

@@ -120,3 +120,37 @@ fn snapshots() {
 fn nodes() {
     smoke(node::run, INPUTS / 10, 1_000);
 }
+
+/// Found by fuzzing: whatever a peer says of heights, a node neither stops nor asks for much.
+#[test]
+fn a_message_of_the_last_height_is_ignored() {
+    use protocol::crypto::{SecretKey, Signature};
+    use protocol::genesis::{Genesis, GenesisValidator, Params};
+    use protocol::node::{Effect, Input, Node, Peer, Restored, Token, Verdict};
+    use protocol::wire::{ConsensusMessage, SignedVote, decode_consensus, encode_consensus};
+
+    let key = SecretKey::from_seed([1; 32]);
+    let member = GenesisValidator { key: key.account(), payout: key.account(), power: 1, name: "one".into() };
+    let genesis = Genesis {
+        network: "fuzz".into(),
+        time_ms: 1_000,
+        params: Params::devnet(),
+        validators: vec![member],
+        accounts: Vec::new(),
+    };
+    for height in [u64::MAX, u64::MAX - 1, 1 << 63, 0] {
+        let mut node = Node::new(genesis.clone(), key.clone(), Restored::default()).unwrap();
+        let vote = ConsensusMessage::Vote(SignedVote {
+            step: protocol::block::VoteStep::Prevote,
+            height,
+            round: u32::MAX,
+            block: None,
+            validator: key.account(),
+            signature: Signature([0; 64]),
+        });
+        let message = decode_consensus(&encode_consensus(&vote)).unwrap();
+        let effects = node.handle(2_000, Input::Consensus { message, peer: Peer(vec![1]), token: Token(7) });
+        let judged = effects.iter().any(|effect| matches!(effect, Effect::Judge(Token(7), Verdict::Ignore(_))));
+        assert!(judged && effects.len() < 8, "height {height}: {effects:?}");
+    }
+}

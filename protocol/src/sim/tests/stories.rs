@@ -134,6 +134,16 @@ fn catching_up_that_stalls_does_not_stop_a_node() {
 }
 
 #[test]
+fn a_lie_about_the_height_does_not_silence_a_network_at_its_birth() {
+    let mut world = world(15);
+    world.cut_power(3);
+    for index in 0..3 {
+        world.input(index, Input::PeerStatus { peer: peer(3), height: 99, lowest: 1 });
+    }
+    world.wait_for_epochs(3);
+}
+
+#[test]
 fn a_false_body_under_the_right_header_is_neither_voted_on_nor_committed() {
     let mut world = world(11);
     world.wait_for_epochs(5);
