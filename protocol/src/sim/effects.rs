@@ -84,7 +84,7 @@ impl World {
                     self.journal.effect(self.now, index, &effect);
                 }
                 if self.members[index].honest {
-                    self.checks.asked(index, &effect);
+                    self.checks.asked(self.now, index, &effect);
                 }
                 match &mut crime {
                     None => acts.push(Act::Do(effect)),

@@ -5,10 +5,11 @@
 use crate::envelope::Verified;
 use crate::genesis::Genesis;
 use crate::ids::Account;
-use crate::ledger::keys;
 use crate::ledger::records::{AccountRecord, DividendRecord, ReceiptRecord, ReceiptState, Role, ValidatorRecord};
+use crate::ledger::{Event, keys};
 use crate::objects::{Action, Envelope, Object};
 use crate::sim::member::Member;
+use crate::sim::world::NodeIndex;
 use std::collections::{BTreeMap, BTreeSet};
 
 type Balances = BTreeMap<Account, i128>;
@@ -25,12 +26,35 @@ fn move_in(balances: &mut Balances, account: Account, amount: u128) {
     *balances.entry(account).or_default() += signed(amount);
 }
 
+/// What nodes said of punishments, by height. Who is punished when is for tests of the ledger; here it must only be said
+/// by all nodes alike, and be what is missing from bonds.
+#[derive(Debug, Default)]
+pub(super) struct Slashes(BTreeMap<u64, Vec<(Account, u128)>>);
+
+impl Slashes {
+    /// A node committed an epoch.
+    pub(super) fn committed(&mut self, index: NodeIndex, height: u64, events: &[Event]) -> Result<(), String> {
+        let slashed = |event: &Event| match event {
+            Event::Slashed { validator, amount, .. } => Some((*validator, amount.0)),
+            _ => None,
+        };
+        let slashes: Vec<(Account, u128)> = events.iter().filter_map(slashed).collect();
+        let first = self.0.entry(height).or_insert_with(|| slashes.clone());
+        if *first == slashes { Ok(()) } else { Err(format!("node {index} punishes others than were at {height}")) }
+    }
+}
+
 /// What does not add up at a node.
-pub(super) fn audit(genesis: &Genesis, member: &Member, parasites: &BTreeSet<Account>) -> Vec<String> {
+pub(super) fn audit(
+    genesis: &Genesis,
+    member: &Member,
+    parasites: &BTreeSet<Account>,
+    slashes: &Slashes,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut balances: Balances =
         genesis.accounts.iter().map(|(account, balance)| (*account, signed(balance.0))).collect();
-    let stakes = spend(genesis, member, &mut balances);
+    let stakes = spend(genesis, member, &mut balances, slashes);
     stakes.compare(member, &mut wrong);
     earn(member, parasites, &mut balances, &mut wrong);
     let accounts = member.disk.entries().range(vec![keys::ACCOUNTS]..vec![keys::ACCOUNTS + 1]);
@@ -51,7 +75,7 @@ pub(super) fn audit(genesis: &Genesis, member: &Member, parasites: &BTreeSet<Acc
 
 /// What validators have at stake by the decided blocks. Criminals, who are slashed for what they sign, withdraw nothing.
 struct Stakes {
-    /// All that was ever bonded and not withdrawn.
+    /// All that was ever bonded, and neither withdrawn nor lost.
     bonds: Balances,
     payouts: BTreeMap<Account, Account>,
     /// What is paid back, by height.
@@ -88,20 +112,20 @@ impl Stakes {
         }
     }
 
-    /// Bonds on the disk, with what was slashed, must be these.
+    /// Bonds on the disk must be these.
     fn compare(mut self, member: &Member, wrong: &mut Vec<String>) {
         for (key, value) in member.disk.entries().range(vec![keys::CANDIDATE]..vec![keys::CANDIDATE + 1]) {
             let Ok(record) = borsh::from_slice::<ValidatorRecord>(value) else { continue };
             let validator = Account(keys::last_id(key));
             let expected = self.bonds.remove(&validator).unwrap_or(0);
-            let held = signed(record.bond.0) + signed(record.slashed.0);
+            let held = signed(record.bond.0);
             if held != expected {
-                wrong.push(format!(
-                    "{validator} has {held} drops at stake or lost; by the blocks it should be {expected}"
-                ));
+                wrong.push(format!("{validator} has {held} drops at stake; by the blocks it should be {expected}"));
             }
         }
-        // Whoever has left is forgotten; only what it was slashed is left of its bond, and that was not all.
+        for (validator, rest) in self.bonds.into_iter().filter(|(_, rest)| *rest != 0) {
+            wrong.push(format!("{validator} is forgotten; by the blocks it should have {rest} drops at stake"));
+        }
         for (validator, amount) in self.due.into_values().flatten() {
             let waits =
                 member.disk.entries().range(keys::unbonding_of(&validator)..keys::unbonding(&validator, u64::MAX));
@@ -113,11 +137,14 @@ impl Stakes {
 }
 
 /// What objects in decided blocks cost and move, and put at stake.
-fn spend(genesis: &Genesis, member: &Member, balances: &mut Balances) -> Stakes {
+fn spend(genesis: &Genesis, member: &Member, balances: &mut Balances, slashes: &Slashes) -> Stakes {
     let mut stakes = Stakes::of_genesis(genesis);
     for (height, decided) in member.disk.blocks() {
         stakes.pay_back(*height, balances);
         spend_in(genesis, *height, &decided.0.body.envelopes, balances, &mut stakes);
+        for (validator, amount) in slashes.0.get(height).into_iter().flatten() {
+            move_out(&mut stakes.bonds, *validator, *amount);
+        }
     }
     stakes
 }

@@ -41,6 +41,7 @@ pub struct Checks {
     conservation: conservation::Conservation,
     durability: durability::Durability,
     signatures: signatures::Signatures,
+    slashes: books::Slashes,
     criminals: BTreeSet<Account>,
     violations: Vec<Violation>,
 }
@@ -54,6 +55,7 @@ impl Checks {
             conservation: conservation::Conservation::new(genesis),
             durability: durability::Durability::default(),
             signatures: signatures::Signatures::default(),
+            slashes: books::Slashes::default(),
             genesis: genesis.clone(),
             criminals: BTreeSet::new(),
             violations: Vec::new(),
@@ -82,9 +84,14 @@ impl Checks {
     }
 
     /// An honest core asked for something; it may not be carried out any more.
-    pub(super) fn asked(&mut self, index: NodeIndex, effect: &Effect) {
-        if let Effect::Tell(Notice::Dropped { id, refusal }) = effect {
-            self.durability.dropped(index, *id, refusal);
+    pub(super) fn asked(&mut self, now: u64, index: NodeIndex, effect: &Effect) {
+        match effect {
+            Effect::Tell(Notice::Dropped { id, refusal }) => self.durability.dropped(index, *id, refusal),
+            Effect::Tell(Notice::Committed { height, events, .. }) => {
+                let result = self.slashes.committed(index, *height, events);
+                self.judge("agreement", now, result);
+            }
+            _ => {}
         }
     }
 
@@ -179,7 +186,7 @@ impl Checks {
         let parasites = members.iter().filter(parasite).map(Member::account).collect();
         let honest = members.iter().filter(|member| member.is_honest());
         if let Some(furthest) = honest.max_by_key(|member| member.disk.height()) {
-            for what in books::audit(&self.genesis, furthest, &parasites) {
+            for what in books::audit(&self.genesis, furthest, &parasites, &self.slashes) {
                 self.report("books", now, what);
             }
         }
