@@ -10,15 +10,17 @@
 //!
 //! The clock need not be right for anything else, and here only by [`MAX_CLOCK_DRIFT_MS`].
 
-use super::{Effect, Node, Timer};
+use super::{Effect, Node, Timer, Write};
+use crate::epoch::SignRecord;
+use crate::genesis::canonical;
 use crate::limits::MAX_CLOCK_DRIFT_MS;
 
 /// Milliseconds after its genesis in which a network's nodes start for the first time.
 const YOUNG_MS: u64 = 20_000;
 /// Milliseconds that peers have to tell that the network has begun.
 const LISTEN_MS: u64 = 1_000;
-/// Milliseconds that those have to show it who tell of it.
-const LISTEN_AT_MOST_MS: u64 = 30_000;
+/// How often that is waited for those to show it who tell of it. Counted, because clocks jump.
+const LISTEN_TIMES: u32 = 30;
 /// Heights of a network that has only begun: nobody has lost memory of more than these.
 const FIRST_HEIGHTS: u64 = 2;
 
@@ -31,6 +33,8 @@ pub(super) enum Memory {
     Listening {
         /// When it started.
         since_ms: u64,
+        /// How often it has looked what peers tell.
+        times: u32,
     },
     /// Nothing; the network was there before.
     Lost {
@@ -51,38 +55,45 @@ impl Node {
             return;
         }
         if self.head.height == 0 && now_ms < self.genesis.time_ms.saturating_add(YOUNG_MS) {
-            self.memory = Memory::Sound;
-            return;
+            return self.remember();
         }
-        self.memory = Memory::Listening { since_ms: now_ms };
+        self.memory = Memory::Listening { since_ms: now_ms, times: 0 };
         self.effect(Effect::SetTimer(Timer::Listen, now_ms.saturating_add(LISTEN_MS)));
     }
 
     /// Peers had time to tell how far the network is.
     pub(super) fn on_listen_timer(&mut self, now_ms: u64) {
-        let Memory::Listening { since_ms } = self.memory else { return };
+        let Memory::Listening { since_ms, times } = self.memory else { return };
         let alone = self.set.members().len() == 1;
-        let told_ms = now_ms.saturating_sub(since_ms);
-        match self.sync.best(now_ms) {
-            _ if self.head.height > FIRST_HEIGHTS => self.memory = Memory::Lost { since_ms },
-            // Nobody was heard yet, or somebody tells of more and was not given the time to show it.
-            None if !alone => self.effect(Effect::SetTimer(Timer::Listen, now_ms.saturating_add(LISTEN_MS))),
-            Some(height) if height > FIRST_HEIGHTS && told_ms < LISTEN_AT_MOST_MS => {
-                self.effect(Effect::SetTimer(Timer::Listen, now_ms.saturating_add(LISTEN_MS)));
-            }
-            _ => {
-                self.memory = Memory::Sound;
-                self.start_height(now_ms, &[]);
-            }
+        // Nobody was heard yet, or somebody tells of more and was not given the time to show it.
+        let waits = match self.sync.best(now_ms) {
+            None => !alone,
+            Some(height) => height > FIRST_HEIGHTS && times < LISTEN_TIMES,
+        };
+        if self.head.height > FIRST_HEIGHTS {
+            self.memory = Memory::Lost { since_ms };
+        } else if waits {
+            self.memory = Memory::Listening { since_ms, times: times.saturating_add(1) };
+            self.effect(Effect::SetTimer(Timer::Listen, now_ms.saturating_add(LISTEN_MS)));
+        } else {
+            self.remember();
+            self.start_height(now_ms, &[]);
         }
     }
 
     /// A block was committed.
     pub(super) fn recall_by(&mut self, time_ms: u64) {
-        if let Memory::Listening { since_ms } | Memory::Lost { since_ms } = self.memory
+        if let Memory::Listening { since_ms, .. } | Memory::Lost { since_ms } = self.memory
             && time_ms > since_ms.saturating_add(MAX_CLOCK_DRIFT_MS)
         {
-            self.memory = Memory::Sound;
+            self.remember();
         }
+    }
+
+    /// From here on it knows what it signs. It notes so, or a node that has not signed yet would keep silent again after
+    /// its next start.
+    fn remember(&mut self) {
+        self.memory = Memory::Sound;
+        self.persist(Write::SignRecord(canonical(&SignRecord::default())));
     }
 }

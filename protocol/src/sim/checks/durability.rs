@@ -2,7 +2,7 @@
 //! exactly one decided block, or was dropped for a reason that holds.
 
 use crate::envelope::Verified;
-use crate::ids::{Account, ObjectId};
+use crate::ids::{Account, DataNetId, ObjectId};
 use crate::ledger::keys;
 use crate::ledger::records::ValidatorRecord;
 use crate::node::{Commit, Token};
@@ -20,6 +20,8 @@ pub(super) struct Durability {
     decided: BTreeMap<ObjectId, u64>,
     /// Nonces used by decided operations.
     nonces: BTreeMap<(Account, u64), ObjectId>,
+    /// Versions of manifests that are decided.
+    versions: BTreeSet<(DataNetId, u32)>,
     dropped: BTreeMap<ObjectId, Refusal>,
     height: u64,
     /// Who lost a part of its bond, and so may have less to withdraw than it thought.
@@ -62,13 +64,17 @@ impl Durability {
             if let Some(before) = self.decided.insert(id, height) {
                 return Err(format!("object {id} is in blocks {before} and {height}"));
             }
-            let Ok(Object::Operation(operation)) =
-                Verified::from_disk(envelope.clone()).map(|object| object.object().clone())
-            else {
-                continue;
-            };
-            if let Some(other) = self.nonces.insert((operation.account, operation.nonce), id) {
-                return Err(format!("operations {other} and {id} both are number {} of an account", operation.nonce));
+            match Verified::from_disk(envelope.clone()).map(|object| object.object().clone()) {
+                Ok(Object::Operation(operation)) => {
+                    let number = operation.nonce;
+                    if let Some(other) = self.nonces.insert((operation.account, number), id) {
+                        return Err(format!("operations {other} and {id} both are number {number} of an account"));
+                    }
+                }
+                Ok(Object::DatasetManifest(manifest)) => {
+                    self.versions.insert((manifest.datanet, manifest.version));
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -123,6 +129,12 @@ impl Durability {
             (Refusal::Nonce { .. }, Object::Operation(operation)) => {
                 let taken = self.nonces.contains_key(&(operation.account, operation.nonce));
                 (!taken).then(|| format!("no operation of that account had number {}", operation.nonce))
+            }
+            // Somebody else's manifest of the same version came first, of which the keeper knew too late.
+            (Refusal::Field { field: "version", .. }, Object::DatasetManifest(manifest)) => {
+                let (datanet, version) = (manifest.datanet, manifest.version);
+                let taken = self.versions.contains(&(datanet, version));
+                (!taken).then(|| format!("no manifest of that DataNet has version {version}"))
             }
             // The load is careful to spend no more than people have, so nobody runs out of money.
             (Refusal::Funds { .. }, Object::Operation(operation)) if matches!(&operation.action, Action::Transfer { amount, .. } if amount.0 > 1 << 90) => {
