@@ -176,7 +176,7 @@ impl Node {
         };
         let memory = match restored.sign_record {
             Some(_) => memory::Memory::Sound,
-            None => memory::Memory::Listening { since_ms: 0, times: 0 },
+            None => memory::Memory::lost(0),
         };
         let record = match restored.sign_record {
             None => SignRecord::default(),

@@ -66,7 +66,9 @@ impl Measurement {
         while !load.is_ready(&world) && world.now < deadline {
             load.tick(&mut world);
             let next = world.now + 200;
-            world.run_until(PATIENCE_MS, |world| world.now >= next);
+            if !world.run_until(PATIENCE_MS, |world| world.now >= next) {
+                break;
+            }
         }
         Self { world, load, params }
     }

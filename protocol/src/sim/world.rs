@@ -502,7 +502,9 @@ impl World {
     }
 }
 
-fn genesis_of(keys: &[SecretKey], params: Params) -> Genesis {
+fn genesis_of(keys: &[SecretKey], mut params: Params) -> Genesis {
+    let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+    params.stake.max_validators = params.stake.max_validators.max(count);
     let validator = |(index, key): (usize, &SecretKey)| GenesisValidator {
         key: key.account(),
         payout: key.account(),
