@@ -237,13 +237,12 @@ pub(super) async fn epochs(
     if limit > MAX_EPOCHS {
         return Err(Refusal::TooMany { what: "limit", got: limit, limit: MAX_EPOCHS }.into());
     }
-    let set = ValidatorSet::of_genesis(&api.services.genesis);
     let work = move |view: &View<'_>| {
         let top = view.0.height()?.min(query.before.map_or(u64::MAX, |before| before.saturating_sub(1)));
         let mut epochs = Vec::new();
         for height in (top.saturating_sub(limit).saturating_add(1)..=top).rev() {
             if let Some((block, certificate)) = view.0.block(height)? {
-                epochs.push(shown(&block, &certificate, &set, false));
+                epochs.push(shown(view, &block, &certificate, false)?);
             }
         }
         Ok(epochs)
@@ -259,23 +258,24 @@ pub(super) async fn epochs(
 ))]
 pub(super) async fn epoch(State(api): State<Api>, Path(height): Path<String>) -> Result<Json<EpochShown>, ApiError> {
     let height: u64 = parse(&height)?;
-    let set = ValidatorSet::of_genesis(&api.services.genesis);
     let work = move |view: &View<'_>| {
         let found = view.0.block(height)?;
         let (block, certificate) = found.ok_or_else(|| ApiError::unknown("epoch", &height.to_string()))?;
-        Ok(shown(&block, &certificate, &set, true))
+        shown(view, &block, &certificate, true)
     };
     read(&api.services, work).await.map(Json)
 }
 
-fn shown(block: &Block, certificate: &Certificate, set: &ValidatorSet, with_ids: bool) -> EpochShown {
+fn shown(view: &View<'_>, block: &Block, certificate: &Certificate, with_ids: bool) -> Result<EpochShown, ApiError> {
+    // A store keeps the set of every height that it has a block of.
+    let set = view.0.validator_set(&block.header.validators)?.unwrap_or_default();
     let mut objects = BTreeMap::new();
     for envelope in &block.body.envelopes {
         *objects.entry(envelope.kind.as_str().to_owned()).or_insert(0) += 1;
     }
     let ids = block.body.envelopes.iter().filter(|_| with_ids).map(|envelope| envelope.id().to_string());
     let power = |(key, _): &(Account, _)| set.get(key).map_or(0, |member| member.power);
-    EpochShown {
+    Ok(EpochShown {
         height: block.header.height,
         block: block.id().to_string(),
         parent: block.header.parent.to_string(),
@@ -289,7 +289,7 @@ fn shown(block: &Block, certificate: &Certificate, set: &ValidatorSet, with_ids:
         objects,
         settlements: block.body.settlements.len() as u64,
         ids: ids.collect(),
-    }
+    })
 }
 
 /// What happens, as it happens: server-sent events `committed`, `dropped`, `invalid`, `equivocation`, `badsync`, and

@@ -221,7 +221,6 @@ impl Trial<'_> {
         // What it signed last is decided before it starts without remembering that.
         let others: Vec<usize> = self.net.others(victim).collect();
         self.net.epochs_pass(&others, MEANWHILE)?;
-        self.observer.wiped(&self.net.validator(victim), self.net.highest(others)?);
         std::fs::remove_dir_all(self.net.devnet.home(victim).join("data"))?;
         let started = Instant::now();
         self.net.devnet.restart(victim)?;

@@ -161,8 +161,6 @@ pub(crate) struct Report {
     pub(crate) later_rounds: u64,
     /// Different votes that the listener heard.
     pub(crate) votes_heard: u64,
-    /// Votes of validators that lost their disks against what they had signed before. Counted, and told in the notes.
-    pub(crate) forgotten_votes: u64,
     pub(crate) supply_credits: String,
     /// From a start after any kill to `/readyz`.
     pub(crate) ready_ms: Spread,
@@ -263,14 +261,6 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
     let (mut report, small_disk) = (trial.report, trial.small_disk);
     report.acknowledged = load.count() as u64;
     report.votes_heard = observer.count();
-    report.forgotten_votes = observer.forgotten();
-    if report.forgotten_votes > 0 {
-        report.notes.push(format!(
-            "KNOWN FAULT: a validator that lost its disk voted against what it had signed before, {} times: with its data \
-             it lost the record of its votes, and it votes at heights that it is still fetching",
-            report.forgotten_votes
-        ));
-    }
     report.seconds = began.elapsed().as_secs();
     if let Err(error) = outcome {
         report.violations.push(format!("{error:#}"));

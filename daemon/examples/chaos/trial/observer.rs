@@ -25,10 +25,6 @@ struct Heard {
     /// The validator that is waited for, and when it was heard.
     watched: Option<(Account, Option<Instant>)>,
     conflicts: Vec<String>,
-    /// Validators whose disks were taken away, and the last height that they may have voted at before.
-    wiped: BTreeMap<Account, u64>,
-    /// Conflicts of these at such heights.
-    forgotten: u64,
     count: u64,
 }
 
@@ -37,7 +33,6 @@ impl Heard {
         let place = (vote.height, vote.round, vote.step, vote.validator);
         match self.votes.get(&place) {
             Some(known) if *known == vote.block => return,
-            Some(_) if self.wiped.get(&vote.validator).is_some_and(|last| vote.height <= *last) => self.forgotten += 1,
             Some(known) => {
                 let (height, round, step, validator) = place;
                 self.conflicts.push(format!(
@@ -123,22 +118,12 @@ impl Observer {
         })
     }
 
-    /// This validator has lost its disk, and with it what it signed up to this height.
-    pub(crate) fn wiped(&self, validator: &SecretKey, last: u64) {
-        lock(&self.shared.0).wiped.insert(validator.account(), last);
-    }
-
-    /// Votes of wiped validators against what they signed before.
-    pub(crate) fn forgotten(&self) -> u64 {
-        lock(&self.shared.0).forgotten
-    }
-
     /// Votes heard so far, each once.
     pub(crate) fn count(&self) -> u64 {
         lock(&self.shared.0).count
     }
 
-    /// An error if any validator voted twice in one place, other than against what its lost disk had held.
+    /// An error if any validator voted twice in one place, a lost disk or not.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let heard = lock(&self.shared.0);
         anyhow::ensure!(heard.conflicts.is_empty(), "{}", heard.conflicts.join("; "));
