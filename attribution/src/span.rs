@@ -3,10 +3,10 @@
 //! What a span is, when it matches and who holds it is the protocol's rule ([`protocol::evidence`]). This is the
 //! machine that finds them, in three steps:
 //!
-//! 1. **Marked text.** All documents of the index stand one after the other as raw UTF-8, in order of admission, with
-//!    the byte 0xFE behind every word and 0xFF behind every document. Neither byte occurs in UTF-8. An answer is marked
-//!    the same way, so a byte-for-byte match that starts at a word's start and ends behind a mark is exactly a match of
-//!    whole words on both sides, and none crosses documents.
+//! 1. **The text.** All documents of the index stand one after the other as raw UTF-8, in order of admission, with the
+//!    byte 0xFF behind each. They are compared as if the byte 0xFE stood behind every word. Neither byte occurs in UTF-8.
+//!    An answer is compared the same way, so a match that starts at a word's start and ends behind a mark is exactly a
+//!    match of whole words on both sides, and none crosses documents.
 //! 2. **A sparse suffix array**: the places where words start, in the order of the text that follows them. It is a
 //!    function of the text alone, so anyone can rebuild and compare it. All occurrences of a passage are neighbours in
 //!    it; the number of a word's occurrences is the length of its range, so it is the table of word counts as well. As
@@ -18,13 +18,14 @@
 //! An index is immutable. A DataNet is searched in as many indices as one likes, and their findings are joined by
 //! [`protocol::evidence::Partial::combine`]; the result does not depend on the division.
 //!
-//! Memory: about 1.2 bytes of marked text and 4 bytes a word; while it is built, 4 more for each marked byte.
+//! Memory: the text and about 3 bytes a word; while it is built, 6 more for each byte.
 
 mod build;
 mod document;
 mod explain;
 mod marked;
 mod minima;
+mod packed;
 mod search;
 
 pub use build::{BuildError, DocumentRef, IndexBuilder, MAX_MARKED_BYTES};
@@ -33,22 +34,21 @@ pub use explain::{Context, Contributed, Occurrences};
 
 use build::Document;
 use minima::Minima;
+use packed::Packed;
 
 /// An immutable index of documents' words.
 #[derive(Debug)]
 pub struct SpanIndex {
-    /// The marked text of all documents.
+    /// The text of all documents.
     text: Vec<u8>,
     /// The documents, in order of admission, which is their order in `text`.
     documents: Vec<Document>,
     /// Where words start in `text`, in the order of what follows.
-    suffixes: Vec<u32>,
+    suffixes: Packed,
     /// For each pair of first bytes, the first entry of `suffixes` that is not below it; one more at the end.
     buckets: Vec<u32>,
     /// The smallest entry of any range of `suffixes`.
     minima: Minima,
-    /// How many word marks stand before each block of `text`.
-    marks: Vec<u32>,
 }
 
 impl SpanIndex {
@@ -64,7 +64,10 @@ impl SpanIndex {
 
     /// Bytes of memory that the index holds.
     pub fn memory_bytes(&self) -> usize {
-        let numbers = self.suffixes.len() + self.buckets.len() + self.marks.len() + self.minima.len();
-        self.text.len() + numbers * size_of::<u32>() + self.documents.len() * size_of::<Document>()
+        let numbers = self.buckets.len() + self.minima.len();
+        self.text.len()
+            + self.suffixes.memory_bytes()
+            + numbers * size_of::<u32>()
+            + self.documents.len() * size_of::<Document>()
     }
 }

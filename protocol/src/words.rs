@@ -170,6 +170,15 @@ pub fn word_starts(text: &str) -> impl Iterator<Item = usize> {
     words(text).map(|word| word.start)
 }
 
+/// Does a word end between two neighbouring code points? None after the last one is the text's end.
+pub fn ends_word(before: char, after: Option<char>) -> bool {
+    match class_of(before) {
+        Class::Separator => false,
+        Class::Alone => true,
+        Class::Joining => after.is_none_or(|after| class_of(after) != Class::Joining),
+    }
+}
+
 /// The words of a text, as [`words`] gives them.
 #[derive(Clone, Debug)]
 pub struct Words<'a> {
@@ -255,6 +264,8 @@ mod tests {
                 let parts: Vec<_> = words(&text[..cut]).chain(right).collect();
                 let inside = all.iter().any(|word| word.start < cut && cut < word.end);
                 prop_assert_eq!(parts == all, !inside);
+                let ends = text[..cut].chars().next_back().is_some_and(|c| ends_word(c, text[cut..].chars().next()));
+                prop_assert_eq!(ends, all.iter().any(|word| word.end == cut));
             }
         }
     }

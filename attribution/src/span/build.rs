@@ -1,15 +1,13 @@
 //! Building an index.
 
-use super::marked::{DOCUMENT_END, WORD_END, mark};
+use super::marked::{DOCUMENT_END, byte_pair, mark};
+use super::packed::Packed;
 use super::{Minima, SpanIndex};
 use libsais::SuffixArrayConstruction;
 use protocol::ids::ContributionId;
 
 /// The most marked text of one index: places in it are suffix array entries of 31 bits.
 pub const MAX_MARKED_BYTES: usize = i32::MAX as usize;
-
-/// Bytes of marked text per entry of the table that counts marks.
-pub(super) const MARK_BLOCK: usize = 4096;
 
 /// How many pairs of bytes there are.
 const BYTE_PAIRS: usize = 1 << 16;
@@ -30,7 +28,7 @@ pub struct DocumentRef<'a> {
 /// A document in an index.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Document {
-    /// Where it starts in the marked text.
+    /// Where it starts in the text.
     pub(super) start: u32,
     pub(super) order: u64,
     pub(super) contribution: ContributionId,
@@ -100,16 +98,10 @@ impl<'a> IndexBuilder<'a> {
         for pair in self.documents.windows(2) {
             check_neighbours(&pair[0], &pair[1])?;
         }
-        let Laid { text, documents, starts } = lay_out(&self.documents)?;
-        let suffixes = sort(&text, &starts)?;
-        Ok(SpanIndex {
-            documents,
-            buckets: buckets(&text, &suffixes),
-            minima: Minima::new(&suffixes),
-            marks: count_marks(&text),
-            suffixes,
-            text,
-        })
+        let Laid { text, documents, marked, starts } = lay_out(&self.documents)?;
+        let suffixes = Packed::new(sort(&marked, &starts)?.into_iter(), narrow(text.len()));
+        drop(marked);
+        Ok(SpanIndex { documents, buckets: buckets(&text, &suffixes), minima: Minima::new(&suffixes), suffixes, text })
     }
 }
 
@@ -127,10 +119,12 @@ fn check_neighbours(first: &DocumentRef<'_>, second: &DocumentRef<'_>) -> Result
     Ok(())
 }
 
-/// Documents one after the other.
+/// Documents one after the other, without and with the marks of words.
 struct Laid {
     text: Vec<u8>,
     documents: Vec<Document>,
+    marked: Vec<u8>,
+    /// Where words start in the marked text.
     starts: Bits,
 }
 
@@ -139,21 +133,23 @@ fn lay_out(documents: &[DocumentRef<'_>]) -> Result<Laid, BuildError> {
     if raw > MAX_MARKED_BYTES {
         return Err(BuildError::TooLarge { bytes: raw });
     }
-    let mut text = Vec::with_capacity(raw + raw / 4);
+    let (mut text, mut marked) = (Vec::with_capacity(raw), Vec::with_capacity(raw + raw / 4));
     let mut starts = Bits::default();
     let mut laid = Vec::with_capacity(documents.len());
     for &DocumentRef { order, contribution, document, text: raw } in documents {
         laid.push(Document { start: narrow(text.len()), order, contribution, document });
-        mark(raw, &mut text, |place| starts.set(place));
+        text.extend_from_slice(raw.as_bytes());
         text.push(DOCUMENT_END);
-        if text.len() > MAX_MARKED_BYTES {
-            return Err(BuildError::TooLarge { bytes: text.len() });
+        mark(raw, &mut marked, |place| starts.set(place));
+        marked.push(DOCUMENT_END);
+        if marked.len() > MAX_MARKED_BYTES {
+            return Err(BuildError::TooLarge { bytes: marked.len() });
         }
     }
-    Ok(Laid { text, documents: laid, starts })
+    Ok(Laid { text, documents: laid, marked, starts })
 }
 
-/// The word starts of `text` in the order of what follows them.
+/// Where words start in the text without marks, in the order of what follows them in the text with marks.
 fn sort(text: &[u8], starts: &Bits) -> Result<Vec<u32>, BuildError> {
     if text.is_empty() {
         return Ok(Vec::new());
@@ -165,35 +161,23 @@ fn sort(text: &[u8], starts: &Bits) -> Result<Vec<u32>, BuildError> {
         .map_err(|error| BuildError::Sorting { bytes: text.len(), cause: error.to_string() })?
         .into_vec();
     // All suffixes in order; leaving some out keeps the order of the others.
+    let ranks = starts.ranks();
     let mut suffixes = Vec::with_capacity(starts.count());
-    suffixes.extend(all.into_iter().map(i32::cast_unsigned).filter(|place| starts.get(*place as usize)));
+    let places = all.into_iter().map(i32::cast_unsigned).filter(|place| starts.get(*place as usize));
+    // Before a word there is one mark for each word before it.
+    suffixes.extend(places.map(|place| place - starts.rank(&ranks, place as usize)));
     Ok(suffixes)
 }
 
-fn buckets(text: &[u8], suffixes: &[u32]) -> Vec<u32> {
+fn buckets(text: &[u8], suffixes: &Packed) -> Vec<u32> {
     let mut buckets = vec![0; BYTE_PAIRS + 1];
-    for &place in suffixes {
+    for place in suffixes.range(0..suffixes.len()) {
         buckets[byte_pair(&text[place as usize..]) + 1] += 1;
     }
     for pair in 0..BYTE_PAIRS {
         buckets[pair + 1] += buckets[pair];
     }
     buckets
-}
-
-/// The number of the first two bytes. A word has at least one and its mark.
-pub(super) fn byte_pair(text: &[u8]) -> usize {
-    usize::from(u16::from_be_bytes([text[0], text[1]]))
-}
-
-fn count_marks(text: &[u8]) -> Vec<u32> {
-    let in_block = |block: &[u8]| narrow(block.iter().filter(|byte| **byte == WORD_END).count());
-    let sums = text.chunks(MARK_BLOCK).scan(0, |sum, block| {
-        let before = *sum;
-        *sum += in_block(block);
-        Some(before)
-    });
-    sums.collect()
 }
 
 /// Places, counts and lengths all fit: the marked text has at most `MAX_MARKED_BYTES`.
@@ -216,6 +200,22 @@ impl Bits {
 
     fn get(&self, number: usize) -> bool {
         self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    /// For each 64 numbers, how many are in the set below them.
+    fn ranks(&self) -> Vec<u32> {
+        let before = |sum: &mut u32, word: &u64| {
+            let before = *sum;
+            *sum += word.count_ones();
+            Some(before)
+        };
+        self.0.iter().scan(0, before).collect()
+    }
+
+    /// How many numbers of the set are below one of them.
+    fn rank(&self, ranks: &[u32], number: usize) -> u32 {
+        let below = self.0[number / 64] & ((1 << (number % 64)) - 1);
+        ranks[number / 64] + below.count_ones()
     }
 
     fn count(&self) -> usize {

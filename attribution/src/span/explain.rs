@@ -3,9 +3,10 @@
 
 use super::SpanIndex;
 use super::build::narrow;
-use super::marked::{DOCUMENT_END, WORD_END, mark};
+use super::marked::is_continuation;
 use protocol::evidence::Holder;
 use protocol::ids::ContributionId;
+use protocol::words::ends_word;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -86,13 +87,11 @@ impl SpanIndex {
     /// Where `passage`, the text of a span, stands in this index's documents, with up to `around` bytes of text on each
     /// side of its earliest occurrence. Takes time in proportion to the number of occurrences.
     pub fn explain(&self, passage: &str, around: usize) -> Occurrences {
-        let mut pattern = Vec::with_capacity(passage.len() * 2);
-        mark(passage, &mut pattern, |_| ());
         let mut found = Occurrences::default();
-        if pattern.last() != Some(&WORD_END) {
+        if !passage.chars().next_back().is_some_and(|last| ends_word(last, None)) {
             return found; // Not the text of a span: that ends with a word.
         }
-        let mut places: Vec<u32> = self.suffixes[self.occurrences_of(&pattern)].to_vec();
+        let mut places: Vec<u32> = self.suffixes.range(self.occurrences_of(passage)).collect();
         places.sort_unstable();
         let mut rest = places.as_slice();
         while let Some(&place) = rest.first() {
@@ -104,11 +103,11 @@ impl SpanIndex {
             found.add((first.order, first.contribution), Contributed { first, documents: 1, occurrences });
             rest = &rest[here..];
         }
-        found.context = places.first().map(|place| self.context(*place, pattern.len(), around));
+        found.context = places.first().map(|place| self.context(*place, passage.len(), around));
         found
     }
 
-    /// Where the document that holds a place starts and ends in the marked text.
+    /// Where the document that holds a place starts and ends in the text, its end mark included.
     fn document_bounds(&self, place: u32) -> Range<u32> {
         let after = self.documents.partition_point(|document| document.start <= place);
         let end = self.documents.get(after).map_or(narrow(self.text.len()), |next| next.start);
@@ -118,28 +117,15 @@ impl SpanIndex {
     fn context(&self, place: u32, length: usize, around: usize) -> Context {
         let document = self.document_bounds(place);
         let (start, end) = (place as usize, place as usize + length);
-        // At most every second byte is a mark, and what stands before a mark is a whole code point.
-        let reach = around.saturating_mul(2);
-        let before = start.saturating_sub(reach).max(document.start as usize);
-        let after = end.saturating_add(reach).min(document.end as usize);
-        let mut lead = unmarked(&self.text[before..start]);
-        lead.drain(..lead.len().saturating_sub(around));
-        let cut = lead.iter().take_while(|byte| is_continuation(**byte)).count();
-        let mut trail = unmarked(&self.text[end..after]);
-        let kept =
-            (0..=around.min(trail.len())).rev().find(|&kept| trail.get(kept).is_none_or(|b| !is_continuation(*b)));
-        trail.truncate(kept.unwrap_or(0));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Context { before: text(&lead[cut..]), passage: text(&unmarked(&self.text[start..end])), after: text(&trail) }
+        let mut before = start.saturating_sub(around).max(document.start as usize);
+        let mut after = end.saturating_add(around).min(document.end as usize - 1);
+        while is_continuation(self.text[before]) {
+            before += 1;
+        }
+        while is_continuation(self.text[after]) {
+            after -= 1;
+        }
+        let text = |range: Range<usize>| String::from_utf8_lossy(&self.text[range]).into_owned();
+        Context { before: text(before..start), passage: text(start..end), after: text(end..after) }
     }
-}
-
-/// Raw text: without marks.
-fn unmarked(marked: &[u8]) -> Vec<u8> {
-    marked.iter().copied().filter(|byte| !matches!(*byte, WORD_END | DOCUMENT_END)).collect()
-}
-
-/// Whether a byte of UTF-8 is inside a code point.
-fn is_continuation(byte: u8) -> bool {
-    byte & 0b1100_0000 == 0b1000_0000
 }

@@ -1,5 +1,6 @@
 //! The smallest number in any range of a list, fast.
 
+use super::packed::Packed;
 use std::ops::Range;
 
 /// How many numbers of one level are summed up by one number of the next.
@@ -15,16 +16,17 @@ pub(super) struct Minima {
 }
 
 impl Minima {
-    pub(super) fn new(list: &[u32]) -> Self {
+    pub(super) fn new(list: &Packed) -> Self {
         let mut levels: Vec<Vec<u32>> = Vec::new();
-        loop {
-            let below = levels.last().map_or(list, Vec::as_slice);
-            if below.len() <= FAN_OUT {
-                return Self { levels };
-            }
+        if list.len() > FAN_OUT {
+            let block = |start: usize| list.range(start..list.len().min(start + FAN_OUT)).min();
+            levels.push((0..list.len()).step_by(FAN_OUT).filter_map(block).collect());
+        }
+        while let Some(below) = levels.last().filter(|below| below.len() > FAN_OUT) {
             let minima = below.chunks(FAN_OUT).filter_map(|block| block.iter().min().copied()).collect();
             levels.push(minima);
         }
+        Self { levels }
     }
 
     /// How many numbers it holds.
@@ -33,21 +35,25 @@ impl Minima {
     }
 
     /// The smallest number of `list` in `range`; none in an empty one. `list` is the one it was made of.
-    pub(super) fn smallest(&self, list: &[u32], range: Range<usize>) -> Option<u32> {
+    pub(super) fn smallest(&self, list: &Packed, range: Range<usize>) -> Option<u32> {
         let Range { mut start, mut end } = range;
         let mut smallest = None;
-        let mut take = |numbers: &[u32]| smallest = smallest.into_iter().chain(numbers.iter().copied()).min();
-        let mut below = list;
-        for level in &self.levels {
+        let mut take = |number: Option<u32>| smallest = smallest.into_iter().chain(number).min();
+        for depth in 0..=self.levels.len() {
+            // The numbers of this level: the list's, or those of the minima above it.
+            let least = |range: Range<usize>| match depth.checked_sub(1) {
+                None => list.range(range).min(),
+                Some(level) => self.levels[level][range].iter().copied().min(),
+            };
             let (first, last) = (start.div_ceil(FAN_OUT), end / FAN_OUT);
-            if first >= last {
+            if first >= last || depth == self.levels.len() {
+                take(least(start..end));
                 break;
             }
-            take(&below[start..first * FAN_OUT]);
-            take(&below[last * FAN_OUT..end]);
-            (below, start, end) = (level, first, last);
+            take(least(start..first * FAN_OUT));
+            take(least(last * FAN_OUT..end));
+            (start, end) = (first, last);
         }
-        take(&below[start..end]);
         smallest
     }
 }
@@ -63,11 +69,12 @@ mod tests {
             list in prop::collection::vec(any::<u32>(), 0..9000),
             bounds in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 32),
         ) {
-            let minima = Minima::new(&list);
+            let packed = Packed::new(list.iter().copied(), u32::MAX);
+            let minima = Minima::new(&packed);
             for (a, b) in bounds {
                 let (a, b) = (a.index(list.len() + 1), b.index(list.len() + 1));
                 let range = a.min(b)..a.max(b);
-                prop_assert_eq!(minima.smallest(&list, range.clone()), list[range].iter().min().copied());
+                prop_assert_eq!(minima.smallest(&packed, range.clone()), list[range].iter().min().copied());
             }
         }
     }

@@ -1,60 +1,59 @@
 //! Searching an index for the spans of an answer.
 
 use super::SpanIndex;
-use super::build::{MARK_BLOCK, byte_pair, narrow};
-use super::marked::{MarkedAnswer, WORD_END, common_prefix};
+use super::marked::{Agreement, byte_pair, compare};
 use protocol::evidence::{Answer, Frequencies, Holder, Partial, Span};
 use std::ops::Range;
 
 impl SpanIndex {
     /// What this index's documents say about an answer.
     pub fn evidence(&self, answer: &Answer<'_>) -> Partial {
-        let marked = MarkedAnswer::new(answer);
         let mut ranges = vec![0..0; answer.distinct_words()];
         let mut seen = 0;
         for (index, word) in answer.words().iter().enumerate() {
             // Distinct words are numbered by first occurrence, so a new one has the next number.
             if word.distinct as usize == seen {
-                ranges[seen] = self.occurrences_of(marked.run(index..index + 1));
+                ranges[seen] = self.occurrences_of(run(answer, index..index + 1));
                 seen += 1;
             }
         }
         let counts = ranges.iter().map(|range| range.len() as u64).collect();
-        let spans = Search { index: self, answer, marked, ranges }.maximal_spans();
+        let spans = Search { index: self, answer, ranges }.maximal_spans();
         Partial::new(spans, Frequencies { words: self.words(), counts })
     }
 
-    /// The suffixes that start with `pattern`, which has at least two bytes.
-    pub(super) fn occurrences_of(&self, pattern: &[u8]) -> Range<usize> {
-        let pair = byte_pair(pattern);
-        self.narrowed(self.buckets[pair] as usize..self.buckets[pair + 1] as usize, 2, pattern)
+    /// The suffixes that start with `passage`, which starts and ends with words, as words.
+    pub(super) fn occurrences_of(&self, passage: &str) -> Range<usize> {
+        let pair = byte_pair(passage.as_bytes());
+        // Of the pair's second byte it is not known here whether it is a mark.
+        self.narrowed(self.buckets[pair] as usize..self.buckets[pair + 1] as usize, Agreement::bytes(1), passage)
     }
 
-    /// Of the suffixes in `within`, which all agree with `pattern` on `known` bytes, those that start with `pattern`.
-    fn narrowed(&self, within: Range<usize>, known: usize, pattern: &[u8]) -> Range<usize> {
-        let (start, longest) = self.bound(within.clone(), known, pattern, false);
-        if longest < pattern.len() {
+    /// Of the suffixes in `within`, which all agree with `passage` as far as `known`, those that start with its words.
+    fn narrowed(&self, within: Range<usize>, known: Agreement, passage: &str) -> Range<usize> {
+        let (start, longest) = self.bound(within.clone(), known, passage, false);
+        if longest < Agreement::words(passage) {
             return start..start;
         }
-        let (end, _) = self.bound(start..within.end, known, pattern, true);
+        let (end, _) = self.bound(start..within.end, known, passage, true);
         start..end
     }
 
-    /// The first suffix in `within` that is not below `pattern` (with `behind`: and does not start with it), and the
-    /// most bytes that any suffix in `within` agrees on with `pattern`. All of them agree on `known` bytes.
+    /// The first suffix in `within` that is not below `pattern` (with `behind`: and does not start with its words), and
+    /// how far any suffix in `within` agrees with `pattern` at most. All of them agree as far as `known`.
     ///
     /// A suffix between two others agrees with the pattern on no less than the lesser of the two, so those bytes are
     /// not compared again. The suffixes next to the result were both compared, and none agrees on more than the better
     /// one of these two.
-    fn bound(&self, within: Range<usize>, known: usize, pattern: &[u8], behind: bool) -> (usize, usize) {
+    fn bound(&self, within: Range<usize>, known: Agreement, pattern: &str, behind: bool) -> (usize, Agreement) {
         let Range { start: mut low, end: mut high } = within;
-        let (mut low_agrees, mut high_agrees, mut longest) = (known, known, 0);
+        let (mut low_agrees, mut high_agrees, mut longest) = (known, known, Agreement::bytes(0));
         while low < high {
             let middle = low + (high - low) / 2;
-            let suffix = &self.text[self.suffixes[middle] as usize..];
-            let agrees = common_prefix(suffix, pattern, low_agrees.min(high_agrees));
+            let suffix = &self.text[self.suffixes.get(middle) as usize..];
+            let (agrees, order) = compare(suffix, pattern, low_agrees.min(high_agrees));
             longest = longest.max(agrees);
-            let below = if agrees == pattern.len() { behind } else { suffix.get(agrees) < pattern.get(agrees) };
+            let below = if agrees == Agreement::words(pattern) { behind } else { order.is_lt() };
             if below {
                 (low, low_agrees) = (middle + 1, agrees);
             } else {
@@ -64,32 +63,29 @@ impl SpanIndex {
         (low, longest)
     }
 
-    /// The place in the marked text as a place in admitted data.
+    /// The place in the text as a place in admitted data.
     pub(super) fn holder_at(&self, place: u32) -> Holder {
         let after = self.documents.partition_point(|document| document.start <= place);
         let document = &self.documents[after - 1];
-        let marks = self.marks_before(place) - self.marks_before(document.start);
         Holder {
             order: document.order,
             contribution: document.contribution,
             document: document.document,
-            offset: u64::from(place - document.start - marks),
+            offset: u64::from(place - document.start),
         }
     }
+}
 
-    fn marks_before(&self, place: u32) -> u32 {
-        let place = place as usize;
-        let block = place / MARK_BLOCK;
-        let rest = self.text[block * MARK_BLOCK..place].iter().filter(|byte| **byte == WORD_END).count();
-        self.marks[block] + narrow(rest)
-    }
+/// The text of a run of an answer's words, which is not empty.
+fn run<'a>(answer: &Answer<'a>, words: Range<usize>) -> &'a str {
+    let (first, last) = (&answer.words()[words.start], &answer.words()[words.end - 1]);
+    &answer.text()[first.start as usize..last.end as usize]
 }
 
 /// One search.
 struct Search<'a> {
     index: &'a SpanIndex,
     answer: &'a Answer<'a>,
-    marked: MarkedAnswer,
     /// The occurrences of each distinct word of the answer.
     ranges: Vec<Range<usize>>,
 }
@@ -112,6 +108,11 @@ impl Search<'_> {
             (first, reached) = (start + 1, end);
         }
         spans
+    }
+
+    /// How far all occurrences of a word agree with it.
+    fn known(&self, word: usize) -> Agreement {
+        Agreement::words(run(self.answer, word..word + 1))
     }
 
     fn word_range(&self, word: usize) -> Range<usize> {
@@ -146,18 +147,19 @@ impl Search<'_> {
 
     fn occurs(&self, words: Range<usize>) -> bool {
         let within = self.word_range(words.start);
-        let known = self.marked.run(words.start..words.start + 1).len();
-        let pattern = self.marked.run(words);
-        !within.is_empty() && self.index.bound(within, known, pattern, false).1 == pattern.len()
+        let known = self.known(words.start);
+        let passage = run(self.answer, words);
+        !within.is_empty() && self.index.bound(within, known, passage, false).1 == Agreement::words(passage)
     }
 
     /// The end of the longest match from a word that occurs, and the earliest place of that match.
     fn longest(&self, start: usize) -> (usize, u32) {
-        let within = self.word_range(start);
-        let known = self.marked.run(start..start + 1).len();
-        let (_, longest) = self.index.bound(within.clone(), known, self.marked.from(start), false);
-        let end = self.marked.words_within(start, longest);
-        let range = self.index.narrowed(within, known, self.marked.run(start..end));
+        let (within, known) = (self.word_range(start), self.known(start));
+        let from = self.answer.words()[start].start as usize;
+        let (_, longest) = self.index.bound(within.clone(), known, &self.answer.text()[from..], false);
+        let reached = from + longest.bytes_of_words();
+        let end = self.answer.words().partition_point(|word| word.end as usize <= reached);
+        let range = self.index.narrowed(within, known, run(self.answer, start..end));
         let earliest = self.index.minima.smallest(&self.index.suffixes, range);
         (end, earliest.expect("a match has an occurrence"))
     }
