@@ -154,7 +154,7 @@ pub enum Timer {
     Sync,
     /// Pools are compared with a peer's.
     Reconcile,
-    /// Peers had time to tell how far the network is.
+    /// A node without memory looks at what peers tell and show.
     Listen,
 }
 

@@ -1,5 +1,6 @@
 //! The command line, read by hand: the program has few words, and the pure core's crate no parser.
 
+use protocol::limits::MAX_VALIDATORS;
 use protocol::sim::ablation::Ablation;
 use protocol::sim::scenario::{SCENARIOS, Scenario, find};
 use std::ops::Range;
@@ -53,6 +54,16 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number"))
 }
 
+/// How many validators.
+fn size(text: &str) -> Result<usize, String> {
+    let size = number(text)?;
+    if (1..=MAX_VALIDATORS).contains(&size) {
+        Ok(size)
+    } else {
+        Err(format!("a network has 1 to {MAX_VALIDATORS} validators, not {size}"))
+    }
+}
+
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or(format!("`{text}` should be A..B"))?;
     let range = number(from)?..number(to)?;
@@ -78,7 +89,7 @@ fn simulate(mut words: impl Iterator<Item = String>) -> Result<Simulate, String>
             "--seeds" => command.seeds = seeds(&value()?)?,
             "--scenario" => scenario = Some(value()?),
             "--ablate" => ablation = Some(value()?),
-            "--validators" => command.validators = Some(number(&value()?)?),
+            "--validators" => command.validators = Some(size(&value()?)?),
             "--jobs" => command.jobs = Some(number::<usize>(&value()?)?.max(1)),
             "--json" => command.json = true,
             "--log" => command.log = Some(value()?),
@@ -127,7 +138,7 @@ fn latency(mut words: impl Iterator<Item = String>) -> Result<Latency, String> {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
             "--seeds" => command.seeds = seeds(&value()?)?,
-            "--sizes" => command.sizes = value()?.split(',').map(number).collect::<Result<_, _>>()?,
+            "--sizes" => command.sizes = value()?.split(',').map(size).collect::<Result<_, _>>()?,
             "--epochs" => command.epochs = number(&value()?)?,
             "--real-signatures" => command.real_signatures = true,
             "--json" => command.json = true,
