@@ -3,7 +3,7 @@
 //! The file is cut into documents of about 64 KiB. Half of the answers are stitched from its passages (60 % copied),
 //! the other half are its own words in another order. Prints build time, memory and the times of searches.
 
-use attribution::span::{DocumentRef, IndexBuilder};
+use attribution::span::{DocumentRef, SegmentBuilder};
 use protocol::evidence::{Answer, attribute};
 use protocol::ids::{ContributionId, DataNetId};
 use protocol::words::words;
@@ -18,23 +18,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let answers: usize = arguments.next().map_or(Ok(100), |number| number.parse())?;
     let text = std::fs::read_to_string(path)?;
 
-    let mut builder = IndexBuilder::new();
+    let mut builder = SegmentBuilder::new();
+    let start = Instant::now();
     for (document, text) in (0..).zip(documents(&text)) {
         // One contribution for every 16 documents.
         let order = u64::from(document / 16);
         let mut id = [0; 32];
         id[..8].copy_from_slice(&order.to_le_bytes());
-        builder.add(DocumentRef { order, contribution: ContributionId(id), document: document % 16, text });
+        builder.add(DocumentRef {
+            order,
+            contribution: ContributionId(id),
+            document: document % 16,
+            contributor: id,
+            name: "",
+            contributor_name: "",
+            text,
+            origins: &[],
+        })?;
     }
-    let start = Instant::now();
-    let index = builder.build()?;
+    let taken_in = start.elapsed();
+    let memory = builder.memory_bytes();
+    let segment = builder.finish()?.into_segment()?;
     let took = start.elapsed();
     println!(
-        "{} bytes, {} words, {} documents: built in {took:?}, {} bytes of memory",
+        "{} bytes, {} words, {} documents: taken in after {taken_in:?}, built after {took:?}, {memory} bytes of memory \
+         for it, {} bytes of segment ({:.3} for each of text)",
         text.len(),
-        index.words(),
-        index.documents(),
-        index.memory_bytes()
+        segment.words(),
+        segment.documents(),
+        segment.bytes(),
+        segment.bytes() as f64 / text.len() as f64
     );
 
     let mut random = Random(1);
@@ -45,7 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let made = make(&text, &mut random);
             let start = Instant::now();
             let answer = Answer::new(&made)?;
-            let evidence = index.evidence(&answer).into_evidence(DataNetId::default());
+            let evidence = segment.evidence(&answer)?.into_evidence(DataNetId::default());
             times.push(start.elapsed());
             let attribution = attribute(&answer, &evidence);
             spans += evidence.spans.len();

@@ -138,6 +138,8 @@ pub struct NewDataNet {
     pub licences: Vec<String>,
     /// Most bytes of one contribution.
     pub max_contribution_bytes: u64,
+    /// The most of a contribution's words, in basis points, that earlier contributions may hold.
+    pub max_known_basis_points: u32,
 }
 
 /// A document to contribute.
@@ -265,6 +267,7 @@ impl Remote {
             admission: if new.curated { Admission::Curated } else { Admission::Open },
             licences: new.licences,
             max_contribution_bytes: new.max_contribution_bytes,
+            max_known_basis_points: new.max_known_basis_points,
         });
         Ok(self.submit(&object, &[owner])?.into())
     }

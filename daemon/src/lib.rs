@@ -1,5 +1,7 @@
 //! The daemon: network, time, threads and people.
 
+#![forbid(unsafe_code)]
+
 pub mod actions;
 pub mod api;
 pub mod cli;

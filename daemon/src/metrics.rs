@@ -41,7 +41,7 @@ const METRICS: [(Form, &str, &str); 35] = [
     (Form::Histogram, "tributary_store_write_seconds", "Time until a batch was on disk."),
     (Form::Counter, "tributary_content_fetched_bytes_total", "Bytes of documents fetched from peers and verified."),
     (Form::Histogram, "tributary_content_index_seconds", "Time to index a manifest's documents."),
-    (Form::Gauge, "tributary_content_index_bytes", "Memory of the index built last."),
+    (Form::Gauge, "tributary_content_index_bytes", "Bytes of the files of the index built or opened last."),
     (Form::Counter, "tributary_attributed_receipts_total", "Receipts attributed to documents."),
     (Form::Histogram, "tributary_attribution_seconds", "Time to attribute an epoch's receipts in a DataNet."),
     (Form::Counter, "tributary_api_requests_total", "Requests to the API, by route and status."),
@@ -148,7 +148,7 @@ pub fn fetched(bytes: u64) {
 }
 
 /// A manifest's documents are indexed.
-pub fn indexed(bytes: usize, took: Duration) {
+pub fn indexed(bytes: u64, took: Duration) {
     gauge!("tributary_content_index_bytes").set(bytes as f64);
     histogram!("tributary_content_index_seconds").record(took);
 }

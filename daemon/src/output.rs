@@ -16,6 +16,7 @@ use crate::genesis_file::GenesisFileError;
 use crate::keys::KeyError;
 use crate::network::StartError;
 use crate::supervisor::HomeError;
+use attribution::span::IndexError;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::node::RestoreError;
 use serde::Serialize;
@@ -76,6 +77,11 @@ impl Output {
     /// Are results printed as JSON?
     pub const fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// The colours of results.
+    pub const fn paint(&self) -> Paint {
+        self.paint
     }
 
     /// Prints a command's one result: `value` for programs, or what `human` makes of it for people.
@@ -171,6 +177,9 @@ pub fn explain(error: &anyhow::Error) -> Failure {
         if let Some(error) = cause.downcast_ref::<ActionError>() {
             return code_and_hint(error.code(), error.hint());
         }
+        if let Some(error) = cause.downcast_ref::<IndexError>() {
+            return code_and_hint(error.as_str(), index_hint(error).map(ToOwned::to_owned));
+        }
         let error = cause.downcast_ref::<ClientError>()?;
         code_and_hint(error.code(), error.hint())
     });
@@ -186,6 +195,23 @@ pub fn explain(error: &anyhow::Error) -> Failure {
         _ => None,
     });
     Failure { code, message, hint }
+}
+
+/// What to do about an index.
+fn index_hint(error: &IndexError) -> Option<&'static str> {
+    match error {
+        IndexError::Missing { .. } => Some("`tributary span build --input CORPUS --out DIR` makes one"),
+        IndexError::NotEmpty { .. } => Some("name another folder, or add to the index there: tributary span append"),
+        IndexError::Locked { .. } => Some("wait until it is done"),
+        IndexError::Damaged { .. } | IndexError::Segment { .. } => {
+            Some("take the index from a backup, or build it again from its documents")
+        }
+        IndexError::DocumentTooLarge { .. } => {
+            Some("give more with --memory MB, use fewer --threads, or cut the document")
+        }
+        IndexError::NoDocument { .. } => Some("names are those of the corpus: the path below its folder, or the id"),
+        _ => None,
+    }
 }
 
 /// What the system said, if it is the cause.

@@ -151,6 +151,24 @@ pub fn document_hash(bytes: &[u8]) -> Hash32 {
     Hash32(*blake3::hash(bytes).as_bytes())
 }
 
+/// The root of a segment: a hash of its header without the root itself, which names the hash of each section.
+pub fn segment_root(header: &[u8]) -> Hash32 {
+    Hash32(derive("tributary v1 segment", &[header]))
+}
+
+/// The id of a contributor who has no account, only a name: in indices that belong to no network.
+pub fn named_contributor(name: &str) -> [u8; 32] {
+    derive("tributary v1 named contributor", &[name.as_bytes()])
+}
+
+/// A number by which a segment finds a word. It depends on the hash of the segment's text, so that nobody can choose words
+/// that all come to one place.
+pub fn word_number(text: &Hash32, word: &[u8]) -> u64 {
+    let hash = blake3::keyed_hash(&text.0, word);
+    let [first, ..] = hash.as_bytes().as_chunks::<8>().0 else { return 0 };
+    u64::from_le_bytes(*first)
+}
+
 /// The id of a block: a hash of its header's canonical bytes.
 pub fn block_id(header: &[u8]) -> BlockId {
     BlockId(derive("tributary v1 block", &[header]))

@@ -26,7 +26,9 @@ pub mod shares;
 pub use answer::{Answer, AnswerTooLong};
 pub use log2::{log2_q16, log2_q32};
 pub use partial::{CombineError, Partial};
-pub use shares::{Attribution, BASIS_POINTS, DivideError, MIN_SPAN_BITS, PaidSpan, attribute, divide, divide_capped};
+pub use shares::{
+    Attribution, BASIS_POINTS, DivideError, MIN_SPAN_BITS, PaidSpan, attribute, divide, divide_capped, weigh,
+};
 
 use crate::ids::{ContributionId, DataNetId};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_LINEAGE};

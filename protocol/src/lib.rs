@@ -8,6 +8,8 @@
 //! whole contract is [`node::Input`] and [`node::Effect`]; [`evidence`] is who is owed what for an answer; [`proof`]
 //! shows it to somebody who trusts nobody, by way of [`light`]; [`snapshot`] hands a whole state to a new node.
 
+#![forbid(unsafe_code)]
+
 pub mod block;
 pub mod crypto;
 pub mod envelope;
@@ -21,8 +23,10 @@ pub mod limits;
 pub mod node;
 pub mod objects;
 pub mod offence;
+pub mod passage;
 pub mod proof;
 pub mod refusal;
+pub mod segment;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod slice;

@@ -64,6 +64,9 @@ pub struct DataNet {
     pub licences: Vec<String>,
     /// Most bytes of one contribution's documents together.
     pub max_contribution_bytes: u64,
+    /// The most of a contribution's words, in basis points, that may stand in passages which earlier contributions hold.
+    /// Validators measure it when a manifest adds the contribution, and attest no manifest with one above it.
+    pub max_known_basis_points: u32,
 }
 
 /// How a contributor came by the documents.

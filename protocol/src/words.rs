@@ -17,7 +17,7 @@ use std::ops::Range;
 
 /// What a code point does to the words around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
+pub enum Class {
     /// Part of no word.
     Separator,
     /// Part of the same word as a joining neighbour.
@@ -142,11 +142,15 @@ static ASCII: [Class; 128] = {
     table
 };
 
-fn class_of(character: char) -> Class {
+/// The class of a code point.
+#[inline]
+pub fn class_of(character: char) -> Class {
     let code = u32::from(character);
-    if let Some(class) = ASCII.get(code as usize) {
-        *class
-    } else if holds(SEPARATORS, code) {
+    if let Some(class) = ASCII.get(code as usize) { *class } else { class_beyond_ascii(code) }
+}
+
+fn class_beyond_ascii(code: u32) -> Class {
+    if holds(SEPARATORS, code) {
         Class::Separator
     } else if holds(ALONE, code) {
         Class::Alone

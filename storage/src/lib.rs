@@ -10,6 +10,8 @@
 //! either all of it or nothing. What is read is checked; damage is an error that names the record, never a panic and
 //! never a wrong value.
 
+#![forbid(unsafe_code)]
+
 mod blobs;
 mod error;
 mod memory;

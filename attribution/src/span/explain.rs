@@ -1,14 +1,14 @@
 //! Explaining a span to people: everyone who holds it, and the text around its earliest occurrence. Not agreed on by
 //! validators, so nothing here decides a payment.
 
-use super::SpanIndex;
-use super::build::narrow;
-use super::marked::is_continuation;
+use super::SegmentError;
+use super::order::is_continuation;
+use super::segment::Segment;
 use protocol::evidence::Holder;
 use protocol::ids::ContributionId;
-use protocol::words::ends_word;
-use std::collections::BTreeMap;
-use std::ops::Range;
+use protocol::segment::Section;
+use protocol::words::words;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All occurrences of a span, counted exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Contributed {
     pub documents: u64,
     /// How often it stands there in all.
     pub occurrences: u64,
+    /// Whose contribution it is.
+    pub contributor: [u8; 32],
 }
 
 /// A passage with the text around it, cut at code points.
@@ -57,12 +59,18 @@ impl Occurrences {
         self.contributions.values().map(|contributed| contributed.documents).sum()
     }
 
+    /// In how many contributors' documents it stands.
+    pub fn contributors(&self) -> u64 {
+        let distinct: BTreeSet<&[u8; 32]> = self.contributions.values().map(|found| &found.contributor).collect();
+        distinct.len() as u64
+    }
+
     /// How often it stands anywhere.
     pub fn occurrences(&self) -> u64 {
         self.contributions.values().map(|contributed| contributed.occurrences).sum()
     }
 
-    /// The occurrences in two indices without common documents.
+    /// The occurrences in two segments without common documents.
     pub fn merge(mut self, other: Self) -> Self {
         if other.holder().is_some_and(|theirs| self.holder().is_none_or(|ours| theirs < ours)) {
             self.context = other.context;
@@ -83,49 +91,62 @@ impl Occurrences {
     }
 }
 
-impl SpanIndex {
-    /// Where `passage`, the text of a span, stands in this index's documents, with up to `around` bytes of text on each
+impl Segment {
+    /// Where `passage`, the text of a span, stands in this segment's documents, with up to `around` bytes of text on each
     /// side of its earliest occurrence. Takes time in proportion to the number of occurrences.
-    pub fn explain(&self, passage: &str, around: usize) -> Occurrences {
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn explain(&self, passage: &str, around: usize) -> Result<Occurrences, SegmentError> {
         let mut found = Occurrences::default();
-        if !passage.chars().next_back().is_some_and(|last| ends_word(last, None)) {
-            return found; // Not the text of a span: that ends with a word.
+        let all = words(passage);
+        let (mut first, mut last) = (None, None);
+        for word in all {
+            first = first.or(Some(word.start));
+            last = Some(word.end);
         }
-        let mut places: Vec<u32> = self.suffixes.range(self.occurrences_of(passage)).collect();
+        if (first, last) != (Some(0), Some(passage.len())) {
+            return Ok(found); // Not the text of a span, which starts and ends with words.
+        }
+        let mut places = Vec::new();
+        self.suffixes.each(&self.sections, self.occurrences_of(passage)?, |place| places.push(place))?;
         places.sort_unstable();
+        found.context = places.first().map(|place| self.context(*place, passage.len(), around)).transpose()?;
         let mut rest = places.as_slice();
         while let Some(&place) = rest.first() {
             // All that stand in one document.
-            let first = self.holder_at(place);
-            let end = self.document_bounds(place).end;
-            let here = rest.partition_point(|place| *place < end);
-            let occurrences = here as u64;
-            found.add((first.order, first.contribution), Contributed { first, documents: 1, occurrences });
+            let number = self.document_at(place)?;
+            let (record, first, end) = (self.document(number)?, self.holder_at(place)?, self.bounds(number)?.end);
+            let here = rest.partition_point(|place| (*place as usize) < end).max(1);
+            let (occurrences, contributor) = (here as u64, self.contributor(record.contributor)?);
+            found.add((first.order, first.contribution), Contributed { first, documents: 1, occurrences, contributor });
             rest = &rest[here..];
         }
-        found.context = places.first().map(|place| self.context(*place, passage.len(), around));
-        found
+        Ok(found)
     }
 
-    /// Where the document that holds a place starts and ends in the text, its end mark included.
-    fn document_bounds(&self, place: u32) -> Range<u32> {
-        let after = self.documents.partition_point(|document| document.start <= place);
-        let end = self.documents.get(after).map_or(narrow(self.text.len()), |next| next.start);
-        self.documents[after - 1].start..end
-    }
-
-    fn context(&self, place: u32, length: usize, around: usize) -> Context {
-        let document = self.document_bounds(place);
+    fn context(&self, place: u32, length: usize, around: usize) -> Result<Context, SegmentError> {
+        let document = self.bounds(self.document_at(place)?)?;
         let (start, end) = (place as usize, place as usize + length);
-        let mut before = start.saturating_sub(around).max(document.start as usize);
-        let mut after = end.saturating_add(around).min(document.end as usize - 1);
-        while is_continuation(self.text[before]) {
-            before += 1;
+        let before = start.saturating_sub(around).max(document.start);
+        let after = end.saturating_add(around).min(document.end);
+        let bytes = self.sections.get(Section::Text, before..after)?;
+        let wrong = SegmentError::Contradiction { section: Section::Text };
+        if before > start || start > end || end > after || bytes.len() != after - before {
+            return Err(wrong);
         }
-        while is_continuation(self.text[after]) {
-            after -= 1;
-        }
-        let text = |range: Range<usize>| String::from_utf8_lossy(&self.text[range]).into_owned();
-        Context { before: text(before..start), passage: text(start..end), after: text(end..after) }
+        let (head, rest) = bytes.split_at(start - before);
+        let (passage, tail) = rest.split_at(end - start);
+        // Cut at code points: the first one may have begun before, the last one may go on behind.
+        let from = head.iter().position(|byte| !is_continuation(*byte)).unwrap_or(head.len());
+        let goes_on =
+            self.sections.get(Section::Text, after..after + 1)?.first().is_some_and(|byte| is_continuation(*byte));
+        let cut = goes_on.then(|| tail.iter().rposition(|byte| !is_continuation(*byte)).unwrap_or(0));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Context {
+            before: text(&head[from..]),
+            passage: text(passage),
+            after: text(&tail[..cut.unwrap_or(tail.len())]),
+        })
     }
 }

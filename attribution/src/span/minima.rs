@@ -1,81 +1,81 @@
-//! The smallest number in any range of a list, fast.
+//! The smallest place of any range of suffixes, fast: the minima of blocks, of blocks of blocks, and so on; 1/63 of the
+//! suffixes in number.
+//!
+//! A query reads less than 2 * [`FAN_OUT`] numbers on each level, of which 2^31 suffixes have five.
 
+use super::SegmentError;
 use super::packed::Packed;
+use super::sections::Sections;
+use protocol::segment::{FAN_OUT, Section, minima_lengths};
 use std::ops::Range;
 
-/// How many numbers of one level are summed up by one number of the next.
-const FAN_OUT: usize = 64;
-
-/// For a list of numbers, the minima of its blocks, of blocks of blocks, and so on: 1/63 of the list's size.
-///
-/// A query reads less than 2 * [`FAN_OUT`] numbers on each level, of which a list of 2^31 numbers has five.
+/// The levels of a segment's minima.
 #[derive(Debug)]
 pub(super) struct Minima {
-    /// Level n + 1 holds the minima of the blocks of level n; level 0 those of the list's blocks.
-    levels: Vec<Vec<u32>>,
+    /// Where each level stands in the section, in numbers. Level n + 1 sums up level n, and the first one the suffixes.
+    levels: Vec<Range<usize>>,
 }
 
 impl Minima {
-    pub(super) fn new(list: &Packed) -> Self {
-        let mut levels: Vec<Vec<u32>> = Vec::new();
-        if list.len() > FAN_OUT {
-            let block = |start: usize| list.range(start..list.len().min(start + FAN_OUT)).min();
-            levels.push((0..list.len()).step_by(FAN_OUT).filter_map(block).collect());
-        }
-        while let Some(below) = levels.last().filter(|below| below.len() > FAN_OUT) {
-            let minima = below.chunks(FAN_OUT).filter_map(|block| block.iter().min().copied()).collect();
-            levels.push(minima);
-        }
-        Self { levels }
+    pub(super) fn new(words: u64) -> Self {
+        let mut end = 0;
+        let level = |length| {
+            let start = end;
+            end += usize::try_from(length).unwrap_or(usize::MAX);
+            start..end
+        };
+        Self { levels: minima_lengths(words).into_iter().map(level).collect() }
     }
 
-    /// How many numbers it holds.
-    pub(super) fn len(&self) -> usize {
-        self.levels.iter().map(Vec::len).sum()
-    }
-
-    /// The smallest number of `list` in `range`; none in an empty one. `list` is the one it was made of.
-    pub(super) fn smallest(&self, list: &Packed, range: Range<usize>) -> Option<u32> {
+    /// The smallest of the suffixes in `range`; none in an empty one.
+    pub(super) fn smallest(
+        &self,
+        sections: &Sections,
+        suffixes: Packed,
+        range: Range<usize>,
+    ) -> Result<Option<u32>, SegmentError> {
         let Range { mut start, mut end } = range;
         let mut smallest = None;
-        let mut take = |number: Option<u32>| smallest = smallest.into_iter().chain(number).min();
+        let mut take = |number: u32| smallest = Some(smallest.unwrap_or(number).min(number));
         for depth in 0..=self.levels.len() {
-            // The numbers of this level: the list's, or those of the minima above it.
-            let least = |range: Range<usize>| match depth.checked_sub(1) {
-                None => list.range(range).min(),
-                Some(level) => self.levels[level][range].iter().copied().min(),
+            // The numbers of this level: the suffixes, or the minima above them.
+            let mut least = |range: Range<usize>| match depth.checked_sub(1).map(|level| self.levels[level].start) {
+                None => suffixes.each(sections, range, &mut take),
+                Some(at) => {
+                    let bytes = sections.get(Section::Minima, (at + range.start) * 4..(at + range.end) * 4)?;
+                    bytes.as_chunks::<4>().0.iter().for_each(|number| take(u32::from_le_bytes(*number)));
+                    Ok(())
+                }
             };
             let (first, last) = (start.div_ceil(FAN_OUT), end / FAN_OUT);
             if first >= last || depth == self.levels.len() {
-                take(least(start..end));
+                least(start..end)?;
                 break;
             }
-            take(least(start..first * FAN_OUT));
-            take(least(last * FAN_OUT..end));
+            least(start..first * FAN_OUT)?;
+            least(last * FAN_OUT..end)?;
             (start, end) = (first, last);
         }
-        smallest
+        Ok(smallest)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn every_range_gives_its_smallest(
-            list in prop::collection::vec(any::<u32>(), 0..9000),
-            bounds in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 32),
-        ) {
-            let packed = Packed::new(list.iter().copied(), u32::MAX);
-            let minima = Minima::new(&packed);
-            for (a, b) in bounds {
-                let (a, b) = (a.index(list.len() + 1), b.index(list.len() + 1));
-                let range = a.min(b)..a.max(b);
-                prop_assert_eq!(minima.smallest(&packed, range.clone()), list[range].iter().min().copied());
+/// The section of minima of suffixes.
+pub(super) fn minima(places: impl Iterator<Item = u32>, words: usize) -> Vec<u8> {
+    let mut levels: Vec<Vec<u32>> = Vec::new();
+    let mut below: Vec<u32> = Vec::with_capacity(words.div_ceil(FAN_OUT));
+    if words > FAN_OUT {
+        for (index, place) in places.enumerate() {
+            match below.last_mut() {
+                Some(least) if index % FAN_OUT != 0 => *least = place.min(*least),
+                _ => below.push(place),
             }
         }
     }
+    while !below.is_empty() {
+        let next = below.chunks(FAN_OUT).filter_map(|block| block.iter().min().copied()).collect::<Vec<_>>();
+        let more = below.len() > FAN_OUT;
+        levels.push(std::mem::replace(&mut below, if more { next } else { Vec::new() }));
+    }
+    levels.into_iter().flatten().flat_map(u32::to_le_bytes).collect()
 }

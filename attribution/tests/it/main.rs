@@ -1,3 +1,9 @@
 //! What this crate promises, tested from outside.
 
+mod docs;
+mod fold;
+mod index;
+mod near;
+mod passage;
+mod segment;
 mod span;

@@ -2,76 +2,28 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "places in texts of a few bytes")]
 
-use attribution::span::{BuildError, DocumentError, DocumentRef, IndexBuilder, SpanIndex, check_document};
+use crate::docs::{Doc, any_docs, any_text, contribution, docs, naive_words, segment};
+use attribution::span::{BuildError, DocumentError, DocumentRef, SegmentBuilder, check_document};
 use proptest::prelude::*;
 use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Partial, Span, attribute};
-use protocol::ids::{ContributionId, DataNetId};
+use protocol::ids::DataNetId;
 use std::collections::{BTreeMap, BTreeSet};
 
 const DATANET: DataNetId = DataNetId([9; 32]);
-
-/// A document of a test.
-#[derive(Clone, Debug)]
-struct Doc {
-    order: u64,
-    document: u32,
-    text: String,
-}
-
-fn contribution(order: u64) -> ContributionId {
-    let mut id = [0; 32];
-    // Ids that do not rise with the order of admission.
-    id[..8].copy_from_slice(&order.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
-    ContributionId(id)
-}
-
-fn docs(texts: &[(u64, &str)]) -> Vec<Doc> {
-    let mut documents = BTreeMap::new();
-    let number = |order: u64| {
-        let next = documents.entry(order).or_insert(0);
-        *next += 1;
-        *next - 1
-    };
-    let numbers: Vec<u32> = texts.iter().map(|(order, _)| *order).map(number).collect();
-    let with_number = texts.iter().zip(numbers);
-    with_number.map(|((order, text), document)| Doc { order: *order, document, text: (*text).to_owned() }).collect()
-}
-
-fn index<'a>(docs: impl IntoIterator<Item = &'a Doc>) -> SpanIndex {
-    let mut builder = IndexBuilder::new();
-    for Doc { order, document, text } in docs {
-        builder.add(DocumentRef { order: *order, contribution: contribution(*order), document: *document, text });
-    }
-    builder.build().expect("small documents")
-}
 
 fn answer(text: &str) -> Answer<'_> {
     Answer::new(text).expect("a short answer")
 }
 
-fn evidence(docs: &[Doc], text: &str) -> Evidence {
-    let answer = answer(text);
-    let evidence = index(docs).evidence(&answer).into_evidence(DATANET);
-    evidence.check(&answer).expect("what an index finds passes the check");
-    evidence
+fn found<'a>(docs: impl IntoIterator<Item = &'a Doc>, answer: &Answer<'_>) -> Partial {
+    segment(docs).evidence(answer).expect("a sound segment")
 }
 
-/// Words by their definition, for the code points that these tests use.
-fn naive_words(text: &str) -> Vec<(usize, usize)> {
-    let alone = |c: char| ('\u{4e00}'..='\u{9fff}').contains(&c) || ('\u{e01}'..='\u{e3a}').contains(&c);
-    let joins = |c: char| c.is_alphanumeric() && !alone(c);
-    let mut list: Vec<(usize, usize)> = Vec::new();
-    let mut before = ' ';
-    for (at, c) in text.char_indices() {
-        let end = at + c.len_utf8();
-        match list.last_mut() {
-            Some(word) if joins(c) && joins(before) => word.1 = end,
-            _ if joins(c) || alone(c) => list.push((at, end)),
-            _ => (),
-        }
-        before = c;
-    }
-    list
+fn evidence(docs: &[Doc], text: &str) -> Evidence {
+    let answer = answer(text);
+    let evidence = found(docs, &answer).into_evidence(DATANET);
+    evidence.check(&answer).expect("what an index finds passes the check");
+    evidence
 }
 
 /// Evidence by its definition: every run of words at every place of every document.
@@ -111,38 +63,13 @@ fn naive(docs: &[Doc], text: &str) -> Partial {
     Partial::new(spans, Frequencies { words: all, counts })
 }
 
-/// Texts of few words, so that passages repeat, that touch in every way: prefixes of each other, scripts without
-/// spaces, bytes shared by different code points, separators of one and of three bytes.
-fn any_text(max: usize) -> impl Strategy<Value = String> {
-    let piece = prop::sample::select(vec![
-        "a", "b", "ab", "abc", "é", "è", "ж", "日", "本", "ก", "ข", " ", " ", " ", " ", ", ", "\n", "。", "—", "😀",
-    ]);
-    prop::collection::vec(piece, 0..max).prop_map(|pieces| pieces.concat())
-}
-
-/// Documents of a few contributions, of which some are copies, cut at code points, of what came before.
-fn any_docs() -> impl Strategy<Value = Vec<Doc>> {
-    let document = (0_u64..5, any_text(24), prop::option::of((any::<prop::sample::Index>(), 0_usize..12)));
-    prop::collection::vec(document, 0..9).prop_map(|list| {
-        let mut texts: Vec<(u64, String)> = Vec::new();
-        for (order, text, copied) in list {
-            let copy = copied.filter(|_| !texts.is_empty()).map(|(source, cut)| {
-                let source: Vec<char> = texts[source.index(texts.len())].1.chars().collect();
-                source[cut.min(source.len())..].iter().collect::<String>() + &text
-            });
-            texts.push((order, copy.unwrap_or(text)));
-        }
-        docs(&texts.iter().map(|(order, text)| (*order, text.as_str())).collect::<Vec<_>>())
-    })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn finds_what_a_naive_search_finds(docs in any_docs(), text in any_text(40)) {
         let answer = answer(&text);
-        let found = index(&docs).evidence(&answer);
+        let found = found(&docs, &answer);
         prop_assert_eq!(&found, &naive(&docs, &text));
         prop_assert_eq!(found.into_evidence(DATANET).check(&answer), Ok(()));
     }
@@ -158,13 +85,13 @@ proptest! {
         let answer = answer(&text);
         let mine = |number: usize| docs.iter().zip(&shards).filter(move |(_, shard)| **shard == number);
         let mut partials: Vec<Partial> =
-            (0..4).map(|number| index(mine(number).map(|(doc, _)| doc)).evidence(&answer)).collect();
+            (0..4).map(|number| found(mine(number).map(|(doc, _)| doc), &answer)).collect();
         for join in joins {
             let left = partials.swap_remove(join.index(partials.len()));
             let right = partials.swap_remove(0);
             partials.push(left.combine(&right).expect("one answer"));
         }
-        let whole = index(&docs).evidence(&answer).into_evidence(DATANET).to_bytes();
+        let whole = found(&docs, &answer).into_evidence(DATANET).to_bytes();
         prop_assert_eq!(partials.remove(0).into_evidence(DATANET).to_bytes(), whole);
     }
 
@@ -229,7 +156,7 @@ proptest! {
                 }));
             }
             places.sort();
-            let found = index(&docs).explain(passage, around);
+            let found = segment(&docs).explain(passage, around).unwrap();
             prop_assert_eq!(found.holder(), Some(span.holder));
             prop_assert_eq!(found.occurrences(), places.len() as u64);
             let documents: BTreeSet<_> = places.iter().map(|place| (place.order, place.document)).collect();
@@ -241,7 +168,8 @@ proptest! {
             prop_assert_eq!(found.later(2).collect::<Vec<_>>(), later);
             // Divided in two, the explanation is the same.
             let (left, right) = docs.split_at(docs.len() / 2);
-            let joined = index(left).explain(passage, around).merge(index(right).explain(passage, around));
+            let joined = segment(left).explain(passage, around).unwrap();
+            let joined = joined.merge(segment(right).explain(passage, around).unwrap());
             prop_assert_eq!(&joined, &found);
             // The context is the document's text, cut at code points, as long as it may be.
             let context = found.context.expect("it occurs");
@@ -270,40 +198,43 @@ fn the_first_contribution_that_holds_a_passage_is_its_holder() {
     let shown: Vec<_> = spans.iter().map(|s| (&text[s.start as usize..s.end as usize], s.holder.order)).collect();
     assert_eq!(shown, [("it was the worst of times", 3), ("happy families are alike", 1), ("it was the worst", 3),]);
     assert_eq!(spans[0].holder.offset, 26);
-    let found = index(&docs).explain("happy families are alike", 5);
+    let found = segment(&docs).explain("happy families are alike", 5).unwrap();
     let context = found.context.as_ref().map(|c| (c.before.as_str(), c.passage.as_str(), c.after.as_str()));
     assert_eq!(context, Some(("All ", "happy families are alike", ".")));
     assert_eq!((found.documents(), found.occurrences()), (2, 2));
     assert_eq!(found.later(9).map(|holder| holder.order).collect::<Vec<_>>(), [7]);
     for nothing in ["", " ", "happy ", "happ", "sad families"] {
-        assert_eq!(index(&docs).explain(nothing, 5).holder(), None, "{nothing:?}");
+        assert_eq!(segment(&docs).explain(nothing, 5).unwrap().holder(), None, "{nothing:?}");
     }
 }
 
 #[test]
 fn documents_that_cannot_stand_together_are_refused() {
-    let document = |order, id, document| DocumentRef { order, contribution: contribution(id), document, text: "a" };
-    let build = |documents: &[DocumentRef<'static>]| {
-        let mut builder = IndexBuilder::new();
-        for document in documents {
-            builder.add(*document);
+    let named = |order, id, document| {
+        let contribution = contribution(id);
+        DocumentRef {
+            order,
+            contribution,
+            document,
+            contributor: [1; 32],
+            name: "",
+            contributor_name: "",
+            text: "a",
+            origins: &[],
         }
-        builder.build().map(|index| index.words())
+    };
+    let build = |documents: &[DocumentRef<'_>]| {
+        let mut builder = SegmentBuilder::new();
+        documents.iter().try_for_each(|document| builder.add(*document))?;
+        builder.finish().map(|made| made.header().words)
     };
     assert_eq!(build(&[]), Ok(0));
-    assert_eq!(build(&[document(1, 1, 0), document(1, 1, 1), document(2, 2, 0)]), Ok(3));
-    assert_eq!(
-        build(&[document(1, 1, 0), document(2, 2, 0), document(1, 1, 0)]),
-        Err(BuildError::Twice { contribution: contribution(1), document: 0 })
-    );
-    assert!(matches!(build(&[document(1, 1, 0), document(1, 2, 0)]), Err(BuildError::SameOrder { order: 1, .. })));
-    // The same megabyte 2048 times is refused before anything is laid out.
-    let megabyte = "a ".repeat(1 << 19);
-    let mut builder = IndexBuilder::new();
-    for document in 0..2048 {
-        builder.add(DocumentRef { order: 1, contribution: contribution(1), document, text: &megabyte });
-    }
-    assert!(matches!(builder.build(), Err(BuildError::TooLarge { .. })));
+    assert_eq!(build(&[named(1, 1, 0), named(1, 1, 1), named(2, 2, 0)]), Ok(3));
+    let twice = BuildError::Twice { contribution: contribution(1), document: 0 };
+    assert_eq!(build(&[named(1, 1, 0), named(1, 1, 0)]), Err(twice));
+    assert!(matches!(build(&[named(1, 1, 0), named(1, 2, 0)]), Err(BuildError::SameOrder { order: 1, .. })));
+    assert_eq!(build(&[named(1, 1, 1), named(1, 1, 0)]), Err(BuildError::Order { order: 1, document: 0 }));
+    assert_eq!(build(&[named(2, 2, 0), named(1, 1, 1)]), Err(BuildError::Order { order: 1, document: 1 }));
 }
 
 #[test]

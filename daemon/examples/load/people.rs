@@ -65,6 +65,7 @@ impl People {
             admission: Admission::Open,
             licences: vec!["CC0-1.0".to_owned()],
             max_contribution_bytes: 1 << 20,
+            max_known_basis_points: 10_000,
         }))?;
         let _: Value = api.post_bytes("/v1/blobs", TEXT.as_bytes())?;
         let document =

@@ -65,6 +65,7 @@ fn datanet_shown(view: &View<'_>, id: DataNetId, record: DataNetRecord) -> Resul
         admission: if record.curated { "curated" } else { "open" }.to_owned(),
         licences: record.licences,
         max_contribution_bytes: record.max_contribution_bytes,
+        max_known_basis_points: record.max_known_basis_points,
         height: record.height,
         version: record.version,
         manifest: manifest.map(|id| id.to_string()),

@@ -14,6 +14,7 @@ mod data;
 mod earnings;
 mod error;
 mod explain;
+mod known;
 mod light;
 mod node;
 mod objects;
@@ -158,6 +159,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/v1/datanets/{id}", get(data::datanet)),
         ("/v1/contributions", get(data::contributions)),
         ("/v1/contributions/{id}", get(data::contribution)),
+        ("/v1/contributions/{id}/known", get(known::known)),
         ("/v1/manifests/{id}", get(data::manifest)),
         ("/v1/models", get(data::models)),
         ("/v1/models/{id}", get(data::model)),

@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::error::ApiError;
+use super::known;
 use super::receipts::receipt_state;
 use super::types::{Accepted, EnvelopeJson, ErrorDocument, ObjectShown, SignatureJson};
 use super::view::{View, parse, read};
@@ -16,7 +17,7 @@ use protocol::ids::{Account, Hash32, ObjectId, to_hex};
 use protocol::ledger::keys;
 use protocol::ledger::records::{Admission, AdmissionRecord, ManifestState, ManifestStatus};
 use protocol::limits::{MAX_ENVELOPE_BYTES, MAX_GOSSIP_BYTES};
-use protocol::objects::Envelope;
+use protocol::objects::{Envelope, Object};
 use protocol::refusal::Refusal;
 use protocol::wire::{decode_envelope, gossip_room};
 use std::collections::{BTreeMap, VecDeque};
@@ -122,6 +123,9 @@ pub(super) async fn accept(api: &Api, is_json: bool, bytes: &[u8], only: Option<
     let kind = envelope.kind;
     let object = api.services.checks.check(vec![envelope]).await?.pop().unwrap_or_else(|| Err(unchecked()))?;
     of_kind(kind, only)?;
+    if let Object::Contribution(contribution) = object.object() {
+        known::check(api, contribution).await?;
+    }
     let id = api.services.driver.submit(object).await?;
     Ok(Accepted { id: id.to_string(), state: "pooled".to_owned() })
 }

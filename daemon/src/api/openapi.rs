@@ -1,6 +1,6 @@
 //! The description of the API, from the types and handlers themselves. `docs/openapi.json` is a copy; a test compares.
 
-use super::{batch, data, earnings, explain, light, node, objects, receipts};
+use super::{batch, data, earnings, explain, known, light, node, objects, receipts};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -34,6 +34,7 @@ use utoipa::OpenApi;
         data::datanet,
         data::contributions,
         data::contribution,
+        known::known,
         data::manifest,
         data::models,
         data::model,

@@ -204,6 +204,36 @@ pub struct PeerShown {
     pub strikes: u32,
 }
 
+/// How much of a contribution stands in earlier ones of its DataNet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KnownShown {
+    /// The contribution.
+    pub contribution: String,
+    /// Words of its documents.
+    pub words: u64,
+    /// Words that stand in passages which earlier contributions hold, but for light edits.
+    pub known_words: u64,
+    /// Their part in basis points.
+    pub known_basis_points: u32,
+    /// What the DataNet allows.
+    pub max_known_basis_points: u32,
+    /// Earlier documents that it repeats.
+    pub repeated_documents: u64,
+    /// Those that it repeats most.
+    pub repeats: Vec<RepeatShown>,
+}
+
+/// An earlier document that a contribution repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepeatShown {
+    /// The earlier contribution.
+    pub contribution: String,
+    /// The document's index in it.
+    pub document: u32,
+    /// Words that it holds as one of the earliest.
+    pub words: u64,
+}
+
 /// A DataNet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DataNetShown {
@@ -221,6 +251,8 @@ pub struct DataNetShown {
     pub licences: Vec<String>,
     /// Most bytes of one contribution.
     pub max_contribution_bytes: u64,
+    /// The most of a contribution's words, in basis points, that may stand in passages which earlier contributions hold.
+    pub max_known_basis_points: u32,
     /// When it was registered.
     pub height: u64,
     /// Its last active version; 0 before the first.

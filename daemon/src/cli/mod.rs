@@ -11,6 +11,7 @@ pub mod keys;
 pub mod node;
 mod objects;
 pub mod show;
+mod span;
 mod validator;
 mod verify;
 
@@ -101,6 +102,9 @@ enum Command {
     /// Look into what a node did
     #[command(subcommand)]
     Debug(debug::Debug),
+    /// Index texts and trace others through them, without a network
+    #[command(subcommand)]
+    Span(span::SpanCommand),
     /// Run a local network of several nodes
     #[command(subcommand)]
     Devnet(devnet::DevnetCommand),
@@ -132,6 +136,7 @@ impl Command {
             Self::Epochs(command) => command.run(context),
             Self::Peers(command) => command.run(context),
             Self::Debug(command) => command.run(context),
+            Self::Span(command) => command.run(context),
             Self::Devnet(command) => command.run(context),
             Self::Demo(command) => command.run(context),
         }

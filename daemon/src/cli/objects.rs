@@ -120,6 +120,10 @@ pub(super) struct CreateDataNet {
     /// Most bytes of one contribution's documents together
     #[arg(long, default_value_t = MAX_DOCUMENT_BYTES, value_name = "BYTES")]
     max_bytes: u64,
+    /// The most of a contribution, in per cent of its words, that may stand in earlier contributions; light edits do not
+    /// hide it
+    #[arg(long, default_value_t = 50, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    max_known: u32,
     /// The key of its owner
     #[arg(long, value_name = "NAME")]
     key: String,
@@ -139,6 +143,7 @@ impl DataNetCommand {
                         curated: new.curated,
                         licences: new.licences,
                         max_contribution_bytes: new.max_bytes,
+                        max_known_basis_points: new.max_known * 100,
                     },
                 )?;
                 finish(context, &remote, "DataNet", id)

@@ -151,6 +151,7 @@ impl Stage {
             curated: false,
             licences: vec!["CC-PDDC".to_owned()],
             max_contribution_bytes: 16 * 1024 * 1024,
+            max_known_basis_points: 5_000,
         };
         let datanet = node.create_datanet(&owner, new)?;
         node.wait_included("DataNet", datanet, PATIENCE)?;

@@ -5,20 +5,25 @@
 //! attested. Attribution runs in a thread of its own, one epoch and DataNet after another.
 
 use super::driver::DriverHandle;
+use super::known::{KnownError, KnownTexts, TooMuchKnown, judge};
 use crate::metrics;
 use crate::network::{NetworkHandle, Protocol};
-use attribution::span::{DocumentRef, IndexBuilder, Occurrences, SpanIndex, check_document};
+use attribution::near::Known;
+use attribution::span::{
+    Index, IndexError, IndexWriter, Limits, NewDocument, Occurrences, Segment, UNFOLDED, check_document,
+};
 use libp2p::PeerId;
 use protocol::envelope::Verified;
 use protocol::evidence::{Answer, Evidence, Partial};
 use protocol::ids::{ContributionId, DataNetId, ManifestId, ObjectId, ReceiptId};
 use protocol::ledger::keys;
-use protocol::ledger::records::{Admission, AdmissionRecord, ManifestState, ManifestStatus};
+use protocol::ledger::records::{Admission, AdmissionRecord, DataNetRecord, ManifestState, ManifestStatus};
 use protocol::node::Input;
 use protocol::objects::{Contribution, DatasetManifest, Document, Object};
 use protocol::slice::{self, Grain};
 use protocol::wire::{self, Request, Response};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -34,6 +39,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// The longest wait between two tries.
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
+/// Bytes of memory that indexing takes, about.
+const INDEXING_BYTES: usize = 512 * 1024 * 1024;
+
 /// Why a manifest's content is not here.
 #[derive(Debug, thiserror::Error)]
 enum ContentError {
@@ -48,7 +56,11 @@ enum ContentError {
     #[error(transparent)]
     Store(#[from] storage::StoreError),
     #[error(transparent)]
-    Index(#[from] attribution::span::BuildError),
+    Index(#[from] IndexError),
+    #[error("the index of manifest {manifest} cannot be used: {source}")]
+    Search { manifest: ManifestId, source: Box<IndexError> },
+    #[error(transparent)]
+    Known(#[from] KnownError),
     #[error("{0}")]
     Other(String),
 }
@@ -56,8 +68,25 @@ enum ContentError {
 impl ContentError {
     /// Can trying again help?
     fn is_final(&self) -> bool {
-        matches!(self, Self::Document { .. } | Self::Index(_))
+        matches!(self, Self::Document { .. } | Self::Index(IndexError::Build(_) | IndexError::DocumentTooLarge { .. }))
     }
+}
+
+/// A contribution with its place in the order of admission.
+type Admitted = (u64, ContributionId, Contribution);
+
+/// Whether all contributions of a manifest are new enough, or the first that is not.
+type Verdict = Result<(), (ContributionId, TooMuchKnown)>;
+
+/// Why it is not told how much of a contribution is known.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// More than its DataNet allows.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuchKnown),
+    /// It cannot be measured.
+    #[error("it cannot be measured: {0}")]
+    Failed(String),
 }
 
 struct Job {
@@ -80,7 +109,10 @@ struct Shared {
     network: NetworkHandle,
     driver: DriverHandle,
     runtime: Handle,
-    indices: RwLock<BTreeMap<ManifestId, Arc<SpanIndex>>>,
+    /// Where indices are kept, a folder for each manifest.
+    folder: PathBuf,
+    indices: RwLock<BTreeMap<ManifestId, Arc<Index>>>,
+    known: KnownTexts,
 }
 
 impl Content {
@@ -88,13 +120,16 @@ impl Content {
     pub fn start(
         store: Arc<dyn Store>,
         blobs: Arc<BlobStore>,
+        folder: PathBuf,
         network: NetworkHandle,
         driver: DriverHandle,
         runtime: Handle,
     ) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        let known = KnownTexts::new(folder.join("known"));
         let (work, jobs) = sync_channel(WORK_QUEUE);
         let indices = RwLock::new(BTreeMap::new());
-        let shared = Arc::new(Shared { store, blobs, network, driver, runtime, indices });
+        let shared = Arc::new(Shared { store, blobs, folder, network, driver, runtime, indices, known });
         let worker = shared.clone();
         std::thread::Builder::new().name("attribution".to_owned()).spawn(move || worker.attribute_all(&jobs))?;
         Ok(Self { shared, work })
@@ -102,14 +137,78 @@ impl Content {
 
     /// Gets a manifest's content here, however long it takes, and tells the core.
     pub fn host(&self, manifest: ManifestId) {
-        let shared = self.shared.clone();
-        self.shared.runtime.spawn(async move {
+        self.shared.host(manifest);
+    }
+
+    /// Queues the attribution of an epoch's receipts.
+    pub fn attribute(&self, epoch: u64, datanet: DataNetId, receipts: Vec<ReceiptId>, manifests: Vec<ManifestId>) {
+        match self.work.try_send(Job { epoch, datanet, receipts, manifests }) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                metrics::refused("attribution", "full");
+                tracing::warn!(epoch, datanet = %datanet, "the attribution queue is full; this epoch has to wait");
+                let driver = self.shared.driver.clone();
+                // This runs in the driver's own thread, which must not wait for itself.
+                self.shared.runtime.spawn(async move { driver.input(Input::NotAttributed { epoch, datanet }).await });
+            }
+        }
+    }
+
+    /// What is known of a contribution, which has a place in the order of admission or is to get one; nothing where its
+    /// documents are not all here.
+    ///
+    /// # Errors
+    /// When more is known than its DataNet allows, if it is yet to be admitted; when it cannot be measured.
+    pub fn known(&self, contribution: &Contribution, order: Option<u64>) -> Result<Option<Known>, MeasureError> {
+        let shared = &self.shared;
+        let failed = |error: ContentError| MeasureError::Failed(error.to_string());
+        for document in &contribution.documents {
+            if !shared.blobs.contains(&document.hash).map_err(|error| failed(error.into()))? {
+                return Ok(None);
+            }
+        }
+        // Before anything is opened for a DataNet that there is not.
+        let limit = shared.known_limit(&contribution.datanet).map_err(failed)?;
+        let texts = shared.texts(contribution).map_err(failed)?;
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let place = order.unwrap_or(u64::MAX);
+        let known = shared.known.measure(&contribution.datanet, place, &texts).map_err(|error| failed(error.into()))?;
+        match order {
+            Some(_) => Ok(Some(known)),
+            None => Ok(Some(judge(known, limit)?)),
+        }
+    }
+
+    /// Where a passage stands in the manifests given, for people.
+    pub fn explain(&self, manifests: &[ManifestId], passage: &str, around: usize) -> Occurrences {
+        let indices = manifests.iter().filter_map(|manifest| Some((*manifest, self.shared.index(manifest)?)));
+        let found = indices.filter_map(|(manifest, index)| match index.explain(passage, around) {
+            Ok(found) => Some(found),
+            Err(error) => {
+                tracing::error!(manifest = %manifest, "an index cannot be used: {error}");
+                None
+            }
+        });
+        found.fold(Occurrences::default(), Occurrences::merge)
+    }
+}
+
+impl Shared {
+    /// Gets a manifest's content here, however long it takes, and tells the core.
+    fn host(self: &Arc<Self>, manifest: ManifestId) {
+        let shared = self.clone();
+        self.runtime.spawn(async move {
             let mut wait = FIRST_RETRY;
             loop {
                 match shared.clone().fetch_and_index(manifest).await {
-                    Ok(index) => {
+                    Ok((index, verdict)) => {
                         shared.indices.write().unwrap_or_else(PoisonError::into_inner).insert(manifest, Arc::new(index));
-                        return shared.driver.input(Input::Indexed { manifest }).await;
+                        let Err((contribution, known)) = verdict else {
+                            return shared.driver.input(Input::Indexed { manifest }).await;
+                        };
+                        // Should more than two thirds attest it nevertheless, there is what attribution needs.
+                        metrics::refused("content", "known");
+                        return tracing::warn!(manifest = %manifest, contribution = %contribution, "not attested: {known}");
                     }
                     Err(error) if error.is_final() => {
                         metrics::refused("content", "content");
@@ -128,29 +227,7 @@ impl Content {
         });
     }
 
-    /// Queues the attribution of an epoch's receipts.
-    pub fn attribute(&self, epoch: u64, datanet: DataNetId, receipts: Vec<ReceiptId>, manifests: Vec<ManifestId>) {
-        match self.work.try_send(Job { epoch, datanet, receipts, manifests }) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                metrics::refused("attribution", "full");
-                tracing::warn!(epoch, datanet = %datanet, "the attribution queue is full; this epoch has to wait");
-                let driver = self.shared.driver.clone();
-                // This runs in the driver's own thread, which must not wait for itself.
-                self.shared.runtime.spawn(async move { driver.input(Input::NotAttributed { epoch, datanet }).await });
-            }
-        }
-    }
-
-    /// Where a passage stands in the manifests given, for people.
-    pub fn explain(&self, manifests: &[ManifestId], passage: &str, around: usize) -> Occurrences {
-        let found = manifests.iter().filter_map(|manifest| self.shared.index(manifest));
-        found.map(|index| index.explain(passage, around)).fold(Occurrences::default(), Occurrences::merge)
-    }
-}
-
-impl Shared {
-    fn index(&self, manifest: &ManifestId) -> Option<Arc<SpanIndex>> {
+    fn index(&self, manifest: &ManifestId) -> Option<Arc<Index>> {
         self.indices.read().unwrap_or_else(PoisonError::into_inner).get(manifest).cloned()
     }
 
@@ -160,7 +237,7 @@ impl Shared {
         Ok(object.object().clone())
     }
 
-    async fn fetch_and_index(self: Arc<Self>, id: ManifestId) -> Result<SpanIndex, ContentError> {
+    async fn fetch_and_index(self: Arc<Self>, id: ManifestId) -> Result<(Index, Verdict), ContentError> {
         let began = Instant::now();
         let Object::DatasetManifest(manifest) = self.object("manifest", id.into())? else {
             return Err(ContentError::Missing { what: "manifest", id: id.into() });
@@ -175,15 +252,20 @@ impl Shared {
             }
             contributions.push((self.order(contribution)?, *contribution, object));
         }
+        contributions.sort_by_key(|(order, _, _)| *order);
         let shared = self.clone();
-        let index = tokio::task::spawn_blocking(move || shared.build(&contributions));
-        let index = index.await.map_err(|error| ContentError::Other(error.to_string()))??;
+        let work = tokio::task::spawn_blocking(move || {
+            let index = shared.open_or_build(id, &contributions)?;
+            Ok::<_, ContentError>((index, shared.judge(&manifest.datanet, &contributions)?))
+        });
+        let (index, verdict) = work.await.map_err(|error| ContentError::Other(error.to_string()))??;
+        let sum = |of: fn(&Segment) -> u64| index.segments().map(of).sum::<u64>();
         tracing::info!(
-            manifest = %id, documents = index.documents(), words = index.words(), ms = began.elapsed().as_millis(),
-            "content indexed"
+            manifest = %id, documents = sum(|segment| segment.documents().into()), words = sum(Segment::words),
+            ms = began.elapsed().as_millis(), "content indexed"
         );
-        metrics::indexed(index.memory_bytes(), began.elapsed());
-        Ok(index)
+        metrics::indexed(sum(|segment| segment.bytes() as u64), began.elapsed());
+        Ok((index, verdict))
     }
 
     /// The place of a contribution in the order of admission.
@@ -239,24 +321,103 @@ impl Shared {
         Ok(())
     }
 
-    fn build(&self, contributions: &[(u64, ContributionId, Contribution)]) -> Result<SpanIndex, ContentError> {
-        let mut texts = Vec::new();
-        for (order, id, contribution) in contributions {
-            for (document, number) in contribution.documents.iter().zip(0_u32..) {
-                let missing = || ContentError::NoPeer { title: document.title.clone(), hash: document.hash };
-                let bytes = self.blobs.get(&document.hash)?.ok_or_else(missing)?;
-                let refuse =
-                    |source| ContentError::Document { title: document.title.clone(), contribution: *id, source };
-                check_document(&bytes).map_err(refuse)?;
-                let text = String::from_utf8(bytes).map_err(|error| ContentError::Other(error.to_string()))?;
-                texts.push((*order, *id, number, text));
+    /// The index of a manifest's contributions, in order of admission: what is on the disk if it is that, else a new one.
+    fn open_or_build(&self, id: ManifestId, contributions: &[Admitted]) -> Result<Index, ContentError> {
+        let folder = self.folder.join(id.to_string());
+        match Index::open(&folder) {
+            Ok(index) if holds(&index, contributions)? => return Ok(index),
+            Ok(_) => {
+                tracing::warn!(manifest = %id, "the index on the disk is of other contributions; it is made again")
             }
+            Err(IndexError::Missing { .. }) => {}
+            Err(error) => tracing::warn!(manifest = %id, "the index is made again: {error}"),
         }
-        let mut builder = IndexBuilder::new();
-        for (order, contribution, document, text) in &texts {
-            builder.add(DocumentRef { order: *order, contribution: *contribution, document: *document, text });
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(IndexError::Io { path: folder, source: error }.into());
+            }
+            _ => {}
         }
-        Ok(builder.build()?)
+        let mut documents = contributions.iter().flat_map(|(order, id, contribution)| {
+            contribution
+                .documents
+                .iter()
+                .zip(0_u32..)
+                .map(move |(document, number)| (*order, *id, contribution, document, number))
+        });
+        let next = || {
+            let next = documents.next();
+            next.map(|(order, id, contribution, document, number)| {
+                self.new_document(order, id, contribution, document, number)
+            })
+            .transpose()
+        };
+        let mut writer = IndexWriter::create(&folder, UNFOLDED)?;
+        writer.add(&Limits { memory_bytes: INDEXING_BYTES, ..Limits::default() }, next, |_| ())?;
+        Ok(Index::open(&folder)?)
+    }
+
+    /// Takes in what contributions say, one after the other in the order of their admission, up to the first of which more
+    /// is known than their DataNet allows.
+    fn judge(&self, datanet: &DataNetId, contributions: &[Admitted]) -> Result<Verdict, ContentError> {
+        let limit = self.known_limit(datanet)?;
+        for (order, id, contribution) in contributions {
+            if self.known.holds(datanet, *order, id)? {
+                continue;
+            }
+            let texts = self.texts(contribution)?;
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            if let Err(known) = judge(self.known.measure(datanet, *order, &texts)?, limit) {
+                return Ok(Err((*id, known)));
+            }
+            self.known.add(datanet, *order, *id, &texts)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// How much of a contribution may be known, in basis points.
+    fn known_limit(&self, datanet: &DataNetId) -> Result<u32, ContentError> {
+        let missing = || ContentError::Missing { what: "DataNet", id: (*datanet).into() };
+        let entry = self.store.state(&keys::datanet(datanet))?.ok_or_else(missing)?;
+        let record: DataNetRecord =
+            borsh::from_slice(&entry).map_err(|error| ContentError::Other(error.to_string()))?;
+        Ok(record.max_known_basis_points)
+    }
+
+    /// The texts of a contribution, whose documents are here.
+    fn texts(&self, contribution: &Contribution) -> Result<Vec<String>, ContentError> {
+        let text = |document: &Document| {
+            let missing = || ContentError::NoPeer { title: document.title.clone(), hash: document.hash };
+            let bytes = self.blobs.get(&document.hash)?.ok_or_else(missing)?;
+            String::from_utf8(bytes).map_err(|error| ContentError::Other(error.to_string()))
+        };
+        contribution.documents.iter().map(text).collect()
+    }
+
+    fn new_document(
+        &self,
+        order: u64,
+        id: ContributionId,
+        contribution: &Contribution,
+        document: &Document,
+        number: u32,
+    ) -> Result<NewDocument, ContentError> {
+        let missing = || ContentError::NoPeer { title: document.title.clone(), hash: document.hash };
+        let bytes = self.blobs.get(&document.hash)?.ok_or_else(missing)?;
+        check_document(&bytes).map_err(|source| ContentError::Document {
+            title: document.title.clone(),
+            contribution: id,
+            source,
+        })?;
+        Ok(NewDocument {
+            order,
+            contribution: id,
+            document: number,
+            contributor: contribution.contributor.0,
+            name: document.title.clone(),
+            contributor_name: contribution.credit.clone(),
+            text: String::from_utf8(bytes).map_err(|error| ContentError::Other(error.to_string()))?,
+        })
     }
 
     /// Is attribution of this epoch still awaited? A database that cannot tell is found out elsewhere.
@@ -271,7 +432,7 @@ impl Shared {
         !status.is_ok_and(|status| matches!(status.state, ManifestState::Superseded { .. }))
     }
 
-    fn attribute_all(&self, jobs: &Receiver<Job>) {
+    fn attribute_all(self: &Arc<Self>, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             let began = Instant::now();
             let (epoch, datanet, count) = (job.epoch, job.datanet, job.receipts.len());
@@ -287,15 +448,28 @@ impl Shared {
                 Err(error) => {
                     metrics::refused("attribution", "failed");
                     tracing::error!(epoch, datanet = %datanet, "attribution failed: {error}");
+                    if let ContentError::Search { manifest, .. } = error {
+                        self.make_again(manifest);
+                    }
                     self.driver.input_blocking(Input::NotAttributed { epoch, datanet });
                 }
             }
         }
     }
 
+    /// Gives up an index that is damaged, and makes it again from the documents.
+    fn make_again(self: &Arc<Self>, manifest: ManifestId) {
+        self.indices.write().unwrap_or_else(PoisonError::into_inner).remove(&manifest);
+        if let Err(error) = std::fs::remove_dir_all(self.folder.join(manifest.to_string())) {
+            tracing::error!(manifest = %manifest, "the damaged index cannot be deleted: {error}");
+        }
+        self.host(manifest);
+    }
+
     fn attribute(&self, job: Job) -> Result<Vec<(ReceiptId, Evidence)>, ContentError> {
         let index = |id: &ManifestId| {
-            self.index(id).ok_or(ContentError::Missing { what: "index of manifest", id: (*id).into() })
+            let index = self.index(id).ok_or(ContentError::Missing { what: "index of manifest", id: (*id).into() })?;
+            Ok::<_, ContentError>((*id, index))
         };
         let indices = job.manifests.iter().map(index).collect::<Result<Vec<_>, _>>()?;
         let mut answers = self.answers(job.epoch)?;
@@ -305,9 +479,11 @@ impl Shared {
             let output = found.ok_or(ContentError::Missing { what: "receipt", id: id.into() })?;
             let answer = Answer::new(&output).map_err(|error| ContentError::Other(error.to_string()))?;
             let mut found = Partial::empty(&answer);
-            for index in &indices {
-                found =
-                    found.combine(&index.evidence(&answer)).map_err(|error| ContentError::Other(error.to_string()))?;
+            for (manifest, index) in &indices {
+                let more = index.evidence(&answer);
+                let more =
+                    more.map_err(|source| ContentError::Search { manifest: *manifest, source: source.into() })?;
+                found = found.combine(&more).map_err(|error| ContentError::Other(error.to_string()))?;
             }
             all.push((id, found.into_evidence(job.datanet)));
         }
@@ -333,4 +509,20 @@ impl Shared {
         }
         Ok(answers)
     }
+}
+
+/// Does an index hold just the documents of these contributions, at these places in the order of admission?
+fn holds(index: &Index, contributions: &[Admitted]) -> Result<bool, IndexError> {
+    let wanted = contributions.iter().flat_map(|(order, id, contribution)| {
+        (0_u32..).zip(&contribution.documents).map(|(number, _)| (*order, *id, number))
+    });
+    let mut held = Vec::new();
+    for segment in index.segments() {
+        for number in 0..segment.documents() {
+            let record = segment.document(number)?;
+            held.push((record.order, segment.contribution(record.contribution)?, record.document));
+        }
+    }
+    held.sort_unstable();
+    Ok(held.into_iter().eq(wanted))
 }

@@ -7,6 +7,7 @@ pub mod content;
 pub mod driver;
 pub mod fetch;
 pub mod ingest;
+pub mod known;
 pub mod outside;
 mod publisher;
 pub mod recorder;
@@ -103,7 +104,9 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let checks = Checks::start(genesis_hash)?;
     let (driver, messages, status) = driver::queue();
     let runtime = tokio::runtime::Handle::current();
-    let content = Content::start(store.clone(), blobs.clone(), network.clone(), driver.clone(), runtime.clone())?;
+    let indices = config.storage.path.join("spans");
+    let content =
+        Content::start(store.clone(), blobs.clone(), indices, network.clone(), driver.clone(), runtime.clone())?;
     let (notices, _) = broadcast::channel(NOTICE_QUEUE);
     let (height, _) = watch::channel(node.height());
     let offered = Offered::default();

@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
 ];
 
 /// The one home of each outside crate that brings a kind of dirt, or a second way to do a thing.
-const HOMES: [(&str, &str); 23] = [
+const HOMES: [(&str, &str); 26] = [
     ("prost", "tributary-protocol"),
     ("prost-build", "tributary-protocol"),
     ("protox", "tributary-protocol"),
@@ -30,6 +30,9 @@ const HOMES: [(&str, &str); 23] = [
     ("candle-core", "tributary-attribution"),
     ("tokenizers", "tributary-attribution"),
     ("libsais", "tributary-attribution"),
+    ("memmap2", "tributary-attribution"),
+    ("caseless", "tributary-attribution"),
+    ("unicode-normalization", "tributary-attribution"),
     ("libp2p", "tributary-daemon"),
     ("tokio", "tributary-daemon"),
     ("tokio-util", "tributary-daemon"),

@@ -26,17 +26,30 @@ pub struct Word {
 
 /// The answer is longer than what can be attributed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer has {length} bytes; at most {MAX_ANSWER_BYTES} can be attributed")]
+#[error("the answer has {length} bytes; at most {most} can be attributed")]
 pub struct AnswerTooLong {
     /// Its length in bytes.
     pub length: usize,
+    /// The limit.
+    pub most: usize,
 }
 
 impl<'a> Answer<'a> {
     /// Cuts `text` into words.
+    ///
+    /// # Errors
+    /// When it is longer than an answer may be.
     pub fn new(text: &'a str) -> Result<Self, AnswerTooLong> {
-        let too_long = AnswerTooLong { length: text.len() };
-        if text.len() > MAX_ANSWER_BYTES {
+        Self::up_to(MAX_ANSWER_BYTES, text)
+    }
+
+    /// Cuts a text of at most so many bytes into words: one that belongs to no receipt may be longer than an answer.
+    ///
+    /// # Errors
+    /// When it is longer than that.
+    pub fn up_to(most: usize, text: &'a str) -> Result<Self, AnswerTooLong> {
+        let too_long = AnswerTooLong { length: text.len(), most };
+        if text.len() > most {
             return Err(too_long);
         }
         let narrow = |offset: usize| u32::try_from(offset).map_err(|_| too_long.clone());

@@ -25,12 +25,12 @@ pub const MIN_SPAN_BITS: u64 = 16;
 /// The whole, in basis points.
 pub const BASIS_POINTS: u32 = 10_000;
 
-/// A span that is paid.
+/// A span with its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaidSpan {
     /// The span.
     pub span: Span,
-    /// Its information beyond chance: bits times 2^16, never 0.
+    /// Its information beyond chance: bits times 2^16; never 0 for one that is paid.
     pub bits_q16: u64,
 }
 
@@ -56,6 +56,16 @@ pub enum DivideError {
     /// The weights add to 2^128 or more.
     #[error("the weights add to more than 128 bits")]
     Overflow,
+}
+
+/// Every maximal span with its information beyond chance, 0 where there is none; paid or not.
+pub fn weigh(answer: &Answer<'_>, evidence: &Evidence) -> Vec<PaidSpan> {
+    let weigher = Weigher::new(answer, evidence);
+    let weighed = maximal(evidence.spans.clone()).into_iter().filter_map(|span| {
+        let words = answer.words_of(span.start, span.end)?;
+        Some(PaidSpan { span, bits_q16: weigher.beyond_chance_q16(&words) })
+    });
+    weighed.collect()
 }
 
 /// What `answer` owes to whom by `evidence`, which has passed [`Evidence::check`] for this answer.
@@ -111,10 +121,14 @@ impl Weigher {
         Self { chance, before }
     }
 
+    /// The information of a run of words beyond chance.
+    fn beyond_chance_q16(&self, words: &Range<usize>) -> u64 {
+        (self.before[words.end] - self.before[words.start]).saturating_sub(self.chance)
+    }
+
     /// The weight of a run of words, if it is enough to be paid.
     fn bits_q16(&self, words: &Range<usize>) -> Option<u64> {
-        let information = self.before[words.end] - self.before[words.start];
-        information.checked_sub(self.chance).filter(|bits| *bits >= MIN_SPAN_BITS << 16)
+        Some(self.beyond_chance_q16(words)).filter(|bits| *bits >= MIN_SPAN_BITS << 16)
     }
 }
 

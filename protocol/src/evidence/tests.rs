@@ -81,7 +81,7 @@ fn hostile_evidence_is_refused() {
     assert!(Answer::new(&"a".repeat(MAX_ANSWER_BYTES)).is_ok());
     assert_eq!(
         Answer::new(&"a".repeat(MAX_ANSWER_BYTES + 1)).map(|_| ()),
-        Err(AnswerTooLong { length: MAX_ANSWER_BYTES + 1 })
+        Err(AnswerTooLong { length: MAX_ANSWER_BYTES + 1, most: MAX_ANSWER_BYTES })
     );
 }
 

@@ -57,6 +57,7 @@ impl Run<'_> {
             curated: object.admission == objects::Admission::Curated,
             licences: object.licences.clone(),
             max_contribution_bytes: object.max_contribution_bytes,
+            max_known_basis_points: object.max_known_basis_points,
             height: self.ctx.height,
             version: 0,
             proposed: None,

@@ -45,6 +45,8 @@ pub struct DataNetRecord {
     pub licences: Vec<String>,
     /// Most bytes of one contribution.
     pub max_contribution_bytes: u64,
+    /// The most of a contribution's words, in basis points, that earlier contributions may hold.
+    pub max_known_basis_points: u32,
     /// When it was registered.
     pub height: u64,
     /// Its last active version; 0 before the first.

@@ -301,6 +301,7 @@ fn datanet() -> DataNet {
         admission: Admission::Open,
         licences: vec!["CC0-1.0".into()],
         max_contribution_bytes: 1 << 20,
+        max_known_basis_points: 10_000,
     }
 }
 

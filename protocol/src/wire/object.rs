@@ -64,6 +64,7 @@ impl Wire for DataNet {
             admission: self.admission.number(),
             licences: self.licences.clone(),
             max_contribution_bytes: self.max_contribution_bytes,
+            max_known_basis_points: self.max_known_basis_points,
         }
     }
 
@@ -75,6 +76,7 @@ impl Wire for DataNet {
             admission: Admission::of_number("admission", message.admission)?,
             licences: message.licences,
             max_contribution_bytes: message.max_contribution_bytes,
+            max_known_basis_points: message.max_known_basis_points,
         })
     }
 }

@@ -36,7 +36,11 @@ fn datanet(datanet: &DataNet) -> Result<(), Refusal> {
     for licence in &datanet.licences {
         name("licences", licence)?;
     }
-    must(datanet.max_contribution_bytes >= 1, "max_contribution_bytes", || "at least 1 byte must fit".into())
+    must(datanet.max_contribution_bytes >= 1, "max_contribution_bytes", || "at least 1 byte must fit".into())?;
+    let share = 1..=WHOLE_BP;
+    must(share.contains(&datanet.max_known_basis_points), "max_known_basis_points", || {
+        format!("a share is {} to {} basis points", share.start(), share.end())
+    })
 }
 
 fn contribution(contribution: &Contribution) -> Result<(), Refusal> {

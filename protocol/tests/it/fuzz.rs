@@ -9,6 +9,8 @@ mod genesis;
 mod light;
 #[path = "../../../fuzz/targets/node.rs"]
 mod node;
+#[path = "../../../fuzz/targets/passage.rs"]
+mod passage;
 #[path = "../../../fuzz/targets/proof.rs"]
 mod proof;
 #[path = "../../../fuzz/targets/slice.rs"]
@@ -94,6 +96,11 @@ fn proofs() {
 #[test]
 fn evidence_of_words() {
     smoke(evidence::run, INPUTS, 400);
+}
+
+#[test]
+fn passages_of_segments() {
+    smoke(passage::run, INPUTS, 1_500);
 }
 
 #[test]

@@ -208,6 +208,7 @@ impl Model {
             admission: Admission::Open,
             licences: vec!["CC0-1.0".to_owned()],
             max_contribution_bytes: 1 << 20,
+            max_known_basis_points: 10_000,
         }))?;
         let _: Value = api.post_bytes("/v1/blobs", TEXT.as_bytes())?;
         let document =

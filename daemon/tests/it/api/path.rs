@@ -24,6 +24,7 @@ pub(super) fn datanet(node: &TestNode, curated: bool) -> DataNetId {
         curated,
         licences: vec!["CC0-1.0".to_owned()],
         max_contribution_bytes: 1 << 20,
+        max_known_basis_points: 10_000,
     };
     let id = node.remote.create_datanet(&key("owner"), new).expect("it is created");
     node.remote.wait_included("DataNet", id, PATIENCE).expect("it enters a block");

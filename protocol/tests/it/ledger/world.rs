@@ -179,6 +179,7 @@ impl World {
             admission,
             licences: vec!["CC0-1.0".into()],
             max_contribution_bytes: 10_000,
+            max_known_basis_points: 10_000,
         }
     }
 

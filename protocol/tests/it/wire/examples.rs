@@ -83,6 +83,7 @@ pub(super) fn datanet() -> DataNet {
         admission: Admission::Curated,
         licences: vec!["CC0-1.0".into(), "CC-BY-4.0".into()],
         max_contribution_bytes: 100_000_000,
+        max_known_basis_points: 5_000,
     }
 }
 

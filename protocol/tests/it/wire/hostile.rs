@@ -125,10 +125,11 @@ fn a_second_spelling_is_malformed() {
 fn texts_and_enumerations_are_checked() {
     let start = delimited(1, &[1; 32]);
     let datanet = |name: &[u8], admission: u64| {
-        [start.clone(), delimited(2, name), number(4, admission), delimited(5, b"MIT"), number(6, 1)].concat()
+        [start.clone(), delimited(2, name), number(4, admission), delimited(5, b"MIT"), number(6, 1), number(7, 1)]
+            .concat()
     };
     wire::decode_object(Kind::DataNet, &datanet(b"tales", 2)).expect("this is how it is spelled");
-    let unset = [start.clone(), delimited(2, b"tales"), delimited(5, b"MIT"), number(6, 1)].concat();
+    let unset = [start.clone(), delimited(2, b"tales"), delimited(5, b"MIT"), number(6, 1), number(7, 1)].concat();
     for (what, bytes, reason) in [
         ("not UTF-8", datanet(&[0xc3, 0x28], 2), "UTF-8"),
         ("unknown admission", datanet(b"tales", 3), "admission is 3, which has no meaning"),
@@ -179,6 +180,9 @@ fn a_datanet_keeps_its_rules() {
     with("ok", &|it| it.licences = vec!["MIT".into(); MAX_LICENCES]);
     with("toomany", &|it| it.licences = vec!["MIT".into(); MAX_LICENCES + 1]);
     with("field", &|it| it.max_contribution_bytes = 0);
+    with("ok", &|it| it.max_known_basis_points = 10_000);
+    with("field", &|it| it.max_known_basis_points = 0);
+    with("field", &|it| it.max_known_basis_points = 10_001);
     with("oversize", &|it| it.licences = vec!["l".repeat(MAX_NAME_BYTES); MAX_LICENCES]); // 16 KiB in all
 }
 

@@ -61,9 +61,17 @@ fn text() -> impl Strategy<Value = String> {
 
 fn datanet() -> impl Strategy<Value = Object> {
     let admission = prop_oneof![Just(Admission::Open), Just(Admission::Curated)];
-    (account(), name(), text(), admission, vec(name(), 1..4), 1_u64..).prop_map(
-        |(owner, name, description, admission, licences, max_contribution_bytes)| {
-            Object::DataNet(DataNet { owner, name, description, admission, licences, max_contribution_bytes })
+    (account(), name(), text(), admission, vec(name(), 1..4), 1_u64.., 1_u32..=10_000).prop_map(
+        |(owner, name, description, admission, licences, max_bytes, max_known)| {
+            Object::DataNet(DataNet {
+                owner,
+                name,
+                description,
+                admission,
+                licences,
+                max_contribution_bytes: max_bytes,
+                max_known_basis_points: max_known,
+            })
         },
     )
 }
