@@ -563,9 +563,9 @@ def report(results):
     )
     yield (
         "\nTributary's times of opening and tracing are its own clock's; the others' are taken around the Python call. "
-        "The first kind of trace asks Tributary with --min-bits 0, which is more work than the others do: they drop"
-        " a span of more than 10 occurrences, it counts the documents and contributors of every one. The second "
-        "asks it with the least that it pays for. infini-gram traces from word starts alone, as OLMoTrace has it; "
+        "The first kind of trace asks Tributary with --min-bits 0 --max-count 10: like the others it drops spans of more "
+        "than 10 occurrences, and counts the documents and contributors of the rest. The second asks it with the least "
+        "that it pays for. infini-gram traces from word starts alone, as OLMoTrace has it; "
         "tokengrams does not trace, its rows are the same steps made of its calls, after an opening that reads the "
         "whole index. Warm: the second pass over the responses in one process; cold: a fresh process for each "
         "response, the index dropped from the page cache."

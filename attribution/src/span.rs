@@ -42,12 +42,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     /// The file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// Why; part of the sentence, so no source of its own.
+        cause: std::io::Error,
     },
     /// It does not start like a segment.
     #[error(transparent)]

@@ -378,7 +378,7 @@ impl MadeSegment {
     /// None that memory can cause.
     pub fn into_segment(self) -> Result<Segment, SegmentError> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.header.file_bytes()).unwrap_or(0));
-        self.write(&mut bytes).map_err(|source| SegmentError::Io { path: "memory".into(), source })?;
+        self.write(&mut bytes).map_err(|cause| SegmentError::Io { path: "memory".into(), cause })?;
         Ok(Segment::new(Sections::in_memory(self.header, bytes)))
     }
 }

@@ -57,12 +57,12 @@ pub(super) struct Entry {
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// A file or folder cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// Why; part of the sentence, so no source of its own.
+        cause: std::io::Error,
     },
     /// There is none.
     #[error("there is no index in {}: it has no file {VERSION_FILE:?}", folder.display())]
@@ -99,12 +99,12 @@ pub enum IndexError {
         reason: &'static str,
     },
     /// A segment cannot be used.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Segment {
         /// Its file.
         path: PathBuf,
-        /// Why.
-        source: SegmentError,
+        /// Why; part of the sentence, so no source of its own.
+        cause: SegmentError,
     },
     /// A segment in memory cannot be used.
     #[error(transparent)]
@@ -292,7 +292,7 @@ impl Index {
 
     /// A result of one segment; an error names its file.
     pub(super) fn in_segment<T>(&self, segment: &Segment, result: Result<T, SegmentError>) -> Result<T, IndexError> {
-        result.map_err(|source| IndexError::Segment { path: segment_path(&self.folder, &segment.root()), source })
+        result.map_err(|cause| IndexError::Segment { path: segment_path(&self.folder, &segment.root()), cause })
     }
 }
 
@@ -304,7 +304,7 @@ impl Version {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(IndexError::Missing { folder: folder.to_owned() });
             }
-            Err(source) => return Err(IndexError::Io { path, source }),
+            Err(cause) => return Err(IndexError::Io { path, cause }),
         };
         let mut bytes = Vec::new();
         file.take(MAX_VERSION_BYTES + 1).read_to_end(&mut bytes).map_err(io(&path))?;
@@ -348,7 +348,7 @@ pub(super) fn segment_path(folder: &Path, root: &Hash32) -> PathBuf {
 /// Opens a segment by its root, which its file must have.
 pub(super) fn open_segment(folder: &Path, root: &Hash32) -> Result<Segment, IndexError> {
     let path = segment_path(folder, root);
-    let segment = Segment::open(&path).map_err(|source| IndexError::Segment { path: path.clone(), source })?;
+    let segment = Segment::open(&path).map_err(|cause| IndexError::Segment { path: path.clone(), cause })?;
     if segment.root() == *root {
         Ok(segment)
     } else {
@@ -359,7 +359,7 @@ pub(super) fn open_segment(folder: &Path, root: &Hash32) -> Result<Segment, Inde
 /// An error with a file's name.
 pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> IndexError {
     let path = path.to_owned();
-    move |source| IndexError::Io { path, source }
+    move |cause| IndexError::Io { path, cause }
 }
 
 pub(super) fn sync_folder(folder: &Path) -> Result<(), IndexError> {

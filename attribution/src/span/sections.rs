@@ -62,7 +62,7 @@ impl Sections {
 
     /// The segment in a file.
     pub(super) fn open(path: &Path) -> Result<Self, SegmentError> {
-        let io = |source| SegmentError::Io { path: path.to_owned(), source };
+        let io = |cause| SegmentError::Io { path: path.to_owned(), cause };
         let mut file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut start = Vec::with_capacity(HEADER_BYTES);

@@ -439,7 +439,7 @@ fn lock(folder: &Path) -> Result<File, IndexError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(IndexError::Locked { folder: folder.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(IndexError::Io { path, source }),
+        Err(TryLockError::Error(cause)) => Err(IndexError::Io { path, cause }),
     }
 }
 

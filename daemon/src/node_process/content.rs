@@ -334,7 +334,7 @@ impl Shared {
         }
         match std::fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(IndexError::Io { path: folder, source: error }.into());
+                return Err(IndexError::Io { path: folder, cause: error }.into());
             }
             _ => {}
         }

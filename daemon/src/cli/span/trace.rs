@@ -338,7 +338,7 @@ fn as_text(traced: &Traced, paint: Paint) -> String {
                 text += &paint.table(&["bytes", "bits", "documents", "contributors", "earliest", "passage"], &rows);
             }
             let covered = traced.covered_words.unwrap_or(0);
-            text += &format!("{covered} of {} words stand in paid spans\n", traced.words);
+            text += &format!("\n{covered} of {} words stand in paid spans\n", traced.words);
         }
     }
     text
