@@ -101,6 +101,10 @@ impl Strikes {
 impl Standings {
     /// Counts a misdeed; true if the peer is banned for it now.
     pub(super) fn strike(&mut self, peer: PeerId, misdeed: Misdeed, now: Instant) -> bool {
+        // What was on its way when the peer was banned is no reason to ban it again.
+        if self.bans.get(&peer).is_some_and(|until| *until > now) {
+            return false;
+        }
         if self.strikes.len() >= STANDINGS && !self.strikes.contains_key(&peer) {
             self.forget_least_guilty(now);
         }
@@ -213,6 +217,9 @@ mod tests {
         }
         assert_eq!(standings.strikes(&peer, start), 80);
         assert!(standings.strike(peer, Misdeed::RejectedGossip, start));
+        for _ in 0..5 {
+            assert!(!standings.strike(peer, Misdeed::RejectedGossip, start), "it is banned already");
+        }
         assert!(standings.expire(start + BAN - Duration::from_millis(1)).is_empty());
         assert_eq!(standings.expire(start + BAN), [peer]);
         assert_eq!(standings.strikes(&peer, start + BAN), 0, "who served a ban starts anew");
