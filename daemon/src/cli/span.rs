@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How much memory making segments takes unless told, in MB.
 const MEMORY_MB: u32 = 1024;
+/// Bytes of text in one segment at most, however much memory there is.
+const MAX_SEGMENT_BYTES: usize = 1024 * MB;
 /// Bytes of an MB.
 const MB: usize = 1024 * 1024;
 
@@ -56,7 +58,9 @@ struct Effort {
 
 impl Effort {
     fn limits(&self) -> Limits {
-        Limits { memory_bytes: self.memory as usize * MB, threads: threads(self.threads), ..Limits::default() }
+        // A segment is as large as memory lets it be: each further one makes a search longer.
+        let (memory_bytes, threads) = (self.memory as usize * MB, threads(self.threads));
+        Limits { memory_bytes, threads, segment_bytes: MAX_SEGMENT_BYTES }
     }
 }
 
