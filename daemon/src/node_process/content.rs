@@ -18,6 +18,7 @@ use protocol::evidence::{Answer, Evidence, Partial};
 use protocol::ids::{ContributionId, DataNetId, ManifestId, ObjectId, ReceiptId};
 use protocol::ledger::keys;
 use protocol::ledger::records::{Admission, AdmissionRecord, DataNetRecord, ManifestState, ManifestStatus};
+use protocol::limits::MAX_MANIFEST_BYTES;
 use protocol::node::Input;
 use protocol::objects::{Contribution, DatasetManifest, Document, Object};
 use protocol::slice::{self, Grain};
@@ -25,7 +26,7 @@ use protocol::wire::{self, Request, Response};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use storage::{BlobStore, Store};
 use tokio::runtime::Handle;
@@ -113,6 +114,8 @@ struct Shared {
     folder: PathBuf,
     indices: RwLock<BTreeMap<ManifestId, Arc<Index>>>,
     known: KnownTexts,
+    /// Held by whoever measures for the API.
+    measuring: Mutex<()>,
 }
 
 impl Content {
@@ -129,7 +132,17 @@ impl Content {
         let known = KnownTexts::new(folder.join("known"));
         let (work, jobs) = sync_channel(WORK_QUEUE);
         let indices = RwLock::new(BTreeMap::new());
-        let shared = Arc::new(Shared { store, blobs, folder, network, driver, runtime, indices, known });
+        let shared = Arc::new(Shared {
+            store,
+            blobs,
+            folder,
+            network,
+            driver,
+            runtime,
+            indices,
+            known,
+            measuring: Mutex::default(),
+        });
         let worker = shared.clone();
         std::thread::Builder::new().name("attribution".to_owned()).spawn(move || worker.attribute_all(&jobs))?;
         Ok(Self { shared, work })
@@ -169,6 +182,8 @@ impl Content {
         }
         // Before anything is opened for a DataNet that there is not.
         let limit = shared.known_limit(&contribution.datanet).map_err(failed)?;
+        // One at a time: each has its documents in memory.
+        let _turn = shared.measuring.lock().unwrap_or_else(PoisonError::into_inner);
         let texts = shared.texts(contribution).map_err(failed)?;
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let place = order.unwrap_or(u64::MAX);
@@ -386,9 +401,15 @@ impl Shared {
 
     /// The texts of a contribution, whose documents are here.
     fn texts(&self, contribution: &Contribution) -> Result<Vec<String>, ContentError> {
+        // What a contribution says of its documents' lengths is not known to be true here.
+        let mut read = 0;
         let text = |document: &Document| {
             let missing = || ContentError::NoPeer { title: document.title.clone(), hash: document.hash };
             let bytes = self.blobs.get(&document.hash)?.ok_or_else(missing)?;
+            read += bytes.len() as u64;
+            if read > MAX_MANIFEST_BYTES {
+                return Err(ContentError::Other(format!("its documents have more than {MAX_MANIFEST_BYTES} bytes")));
+            }
             String::from_utf8(bytes).map_err(|error| ContentError::Other(error.to_string()))
         };
         contribution.documents.iter().map(text).collect()
