@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let made = make(&text, &mut random);
             let start = Instant::now();
             let answer = Answer::new(&made)?;
-            let evidence = segment.evidence(&answer)?.into_evidence(DataNetId::default());
+            let evidence = segment.evidence(&answer)?.into_evidence(&answer, DataNetId::default());
             times.push(start.elapsed());
             let attribution = attribute(&answer, &evidence);
             spans += evidence.spans.len();

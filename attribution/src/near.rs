@@ -2,6 +2,8 @@
 //!
 //! # What is compared
 //!
+//! 0. **Folded text.** Nodes hand over texts that [`crate::fold`] has folded: invisible code points, other encodings of
+//!    the same letters and the like are gone.
 //! 1. **Words.** The documents of a contribution, one after the other, as [`protocol::words`], each in one form
 //!    whatever its case. Separators do not count, nor does where a document ends: whoever deals a copy out to other
 //!    documents changes nothing.
@@ -66,7 +68,7 @@ pub use store::Store;
 use protocol::ids::ContributionId;
 
 /// The form of the files, and of the fingerprints in them: whatever changes one of them changes this.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Contributions that are kept for each fingerprint, the earliest ones. One would do to know a passage; more of them
 /// let it stay known when one is struck, and show people where it spread.

@@ -5,7 +5,7 @@
 
 use crate::node_process::Services;
 use protocol::envelope::Verified;
-use protocol::evidence::Evidence;
+use protocol::evidence::{Answer, Evidence};
 use protocol::genesis::Genesis;
 use protocol::ids::{ContributionId, DataNetId, ObjectId, ReceiptId};
 use protocol::ledger::AttributionBody;
@@ -134,10 +134,15 @@ fn gather(snapshot: &dyn Snapshot, blobs: &BlobStore, id: ReceiptId) -> Result<G
         let reason = "only a settled receipt paid anybody".to_owned();
         return Err(Refusal::State { what: "the receipt", reason });
     };
-    let evidence = evidence(snapshot, id, &record, settlement)?;
+    let receipt = envelope(snapshot, "receipt", id.into())?;
+    let verified = Verified::from_disk(receipt.clone())?;
+    let Object::Receipt(object) = verified.object() else {
+        return Err(Refusal::Unknown { kind: "receipt", id: id.into() });
+    };
+    let answer = Answer::new(&object.output).map_err(|error| unavailable(error.to_string()))?;
+    let evidence = evidence(snapshot, id, &answer, &record, settlement)?;
     let (contributions, objects) = contributions(snapshot, settlement)?;
     let slices = slices(blobs, &settlement.spans, &objects)?;
-    let receipt = envelope(snapshot, "receipt", id.into())?;
     Ok(Gathered { state, record: bytes, receipt, evidence, contributions, slices })
 }
 
@@ -154,6 +159,7 @@ fn envelope(snapshot: &dyn Snapshot, kind: &'static str, id: ObjectId) -> Result
 fn evidence(
     snapshot: &dyn Snapshot,
     id: ReceiptId,
+    answer: &Answer<'_>,
     record: &ReceiptRecord,
     settlement: &Settlement,
 ) -> Result<Vec<u8>, Refusal> {
@@ -173,7 +179,7 @@ fn evidence(
                 continue;
             }
             if let Some((_, found)) = body.receipts.iter().find(|(receipt, _)| *receipt == id) {
-                merged = merged.merge(found).map_err(|error| unavailable(error.to_string()))?;
+                merged = merged.merge(answer, found).map_err(|error| unavailable(error.to_string()))?;
                 open.remove(&body.datanet);
             }
         }

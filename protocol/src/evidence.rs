@@ -7,6 +7,7 @@
 //!   matches `category`.
 //! - Every part of a matching span matches as well, so evidence keeps only **maximal** spans: those in no longer one.
 //! - The **holder** of a span is its earliest occurrence by admission order, then document, then offset.
+//! - Who held parts of a span before its holder stands beside the spans: **earlier** runs of words (docs/adr/0020).
 //! - Beside the spans stand the **frequencies** of the answer's words in each DataNet, from which [`shares`] computes
 //!   what a span tells beyond chance.
 //!
@@ -19,11 +20,13 @@
 //! [`Evidence::check`] whatever the answer's text alone can refute. That a holder exists is the ledger's to check.
 
 pub mod answer;
+mod earlier;
 pub mod log2;
 pub mod partial;
 pub mod shares;
 
 pub use answer::{Answer, AnswerTooLong};
+use earlier::canonical;
 pub use log2::{log2_q16, log2_q32};
 pub use partial::{CombineError, Partial};
 pub use shares::{
@@ -81,6 +84,8 @@ pub struct Frequencies {
 pub struct Evidence {
     /// Maximal spans, ascending: both starts and ends rise strictly.
     pub spans: Vec<Span>,
+    /// Runs of words, at least a context long, that others held before the holders of the spans around them: ascending.
+    pub earlier: Vec<Span>,
     /// Word frequencies of each DataNet that was searched.
     pub frequencies: BTreeMap<DataNetId, Frequencies>,
 }
@@ -153,6 +158,9 @@ pub enum EvidenceError {
         /// Its place in the list.
         index: usize,
     },
+    /// The earlier runs are not those that there is one way to write.
+    #[error("the earlier runs do not lie in spans of later holders, ascending, in the one way to write them")]
+    Earlier,
     /// A span holds a word that occurs in no DataNet.
     #[error("span {index} holds the word at byte {at}, which by the counts occurs in no DataNet")]
     UnknownWord {
@@ -169,8 +177,11 @@ impl Evidence {
         Self::default()
     }
 
-    /// What both pieces of evidence say together. Associative, commutative and idempotent.
-    pub fn merge(mut self, other: &Self) -> Result<Self, MergeError> {
+    /// What both pieces of evidence say together of `answer`. Associative, commutative and idempotent.
+    ///
+    /// # Errors
+    /// When they cannot be of one answer and data.
+    pub fn merge(mut self, answer: &Answer<'_>, other: &Self) -> Result<Self, MergeError> {
         for (&datanet, frequencies) in &other.frequencies {
             let known = self.frequencies.entry(datanet).or_insert_with(|| frequencies.clone());
             if known != frequencies {
@@ -178,7 +189,8 @@ impl Evidence {
             }
         }
         self.spans.extend_from_slice(&other.spans);
-        self.spans = maximal(self.spans);
+        self.earlier.extend_from_slice(&other.earlier);
+        (self.spans, self.earlier) = canonical(answer, self.spans, &self.earlier);
         Ok(self)
     }
 
@@ -214,7 +226,13 @@ impl Evidence {
                 return Err(EvidenceError::UnknownWord { index, at: word.start });
             }
         }
-        Ok(())
+        // Of the spans that start no later than a run, the last one ends last.
+        let is_inside = |run: &Span| {
+            let spans = self.spans.partition_point(|span| span.start <= run.start);
+            spans.checked_sub(1).is_some_and(|last| run.end <= self.spans[last].end)
+        };
+        let is_canonical = || canonical(answer, self.spans.clone(), &self.earlier).1 == self.earlier;
+        if self.earlier.iter().all(is_inside) && is_canonical() { Ok(()) } else { Err(EvidenceError::Earlier) }
     }
 
     fn check_frequencies(&self, answer: &Answer<'_>) -> Result<(), EvidenceError> {

@@ -64,7 +64,10 @@ impl Run {
     /// Opens a run: reads its header and its fences.
     pub(super) fn open(folder: &Path, number: u64) -> Result<Self, FileError> {
         let path = path(folder, number);
-        let file = File::open(&path).map_err(FileError::io("open", &path))?;
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => FileError::damaged(&path, 0, "it is missing"),
+            _ => FileError::io("open", &path)(error),
+        })?;
         let bytes = file.metadata().map_err(FileError::io("read", &path))?.len();
         let (entry_fences, contribution_fences) = (Vec::new(), Vec::new());
         let mut run = Self { path, file, number, entries: 0, entry_fences, contribution_fences };

@@ -205,7 +205,7 @@ impl Index {
         for segment in &self.segments {
             let found = self.in_segment(segment, segment.evidence(answer))?;
             // Counts of documents on one disk are far below 2^64.
-            all = all.combine(&found).map_err(|_| IndexError::Damaged {
+            all = all.combine(answer, &found).map_err(|_| IndexError::Damaged {
                 path: self.folder.clone(),
                 reason: "its segments count more words than there can be",
             })?;

@@ -4,12 +4,15 @@
 //! spans are the longest matches of those words that reach further than all before. Where a match is long, the words in it
 //! are skipped: the next maximal span starts at the leftmost word from which the answer matches up to and including the
 //! first word not reached so far, which is found by doubling steps leftwards.
+//!
+//! Whether a context in a maximal span stands anywhere before the span is seen among the suffixes that start with it, for
+//! each context once.
 
 use super::SegmentError;
 use super::build::{first_slot, narrow};
 use super::order::{Agreement, common_prefix, compare, starts_with_word};
 use super::segment::Segment;
-use protocol::evidence::{Answer, Frequencies, Partial, Span};
+use protocol::evidence::{Answer, Frequencies, Holder, Partial, Span};
 use protocol::segment::Section;
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -28,7 +31,9 @@ impl Segment {
     pub fn evidence(&self, answer: &Answer<'_>) -> Result<Partial, SegmentError> {
         let search = Search::new(self, answer)?;
         let counts = search.ranges.iter().map(|range| range.len() as u64).collect();
-        Ok(Partial::new(search.maximal_spans()?, Frequencies { words: self.words(), counts }))
+        let spans = search.maximal_spans()?;
+        let contexts = search.earlier_contexts(&spans)?;
+        Ok(Partial::new(answer, spans, &contexts, Frequencies { words: self.words(), counts }))
     }
 
     /// Reads what finding these words will read first, step by step for all of them together, so that one waits for memory
@@ -245,6 +250,27 @@ impl<'a> Search<'a> {
             reached = reached.max(first);
         }
         Ok(spans)
+    }
+
+    /// The contexts in maximal spans that stand somewhere before these.
+    fn earlier_contexts(&self, spans: &[Span]) -> Result<Vec<Span>, SegmentError> {
+        let (mut contexts, mut next) = (Vec::new(), 0);
+        for span in spans {
+            let Some(words) = self.answer.words_of(span.start, span.end) else { continue };
+            for first in next.max(words.start)..words.end {
+                let end = self.answer.words()[first].context_end.map(|end| end as usize);
+                let Some(end) = end.filter(|end| *end <= words.end) else { break };
+                next = first + 1;
+                let passage = run(self.answer, first..end);
+                let range = self.segment.narrowed(self.word_range(first), self.known(first), passage)?;
+                let context = self.span(first..end, range)?;
+                let within = span.holder.offset + u64::from(context.start - span.start);
+                if context.holder < (Holder { offset: within, ..span.holder }) {
+                    contexts.push(context);
+                }
+            }
+        }
+        Ok(contexts)
     }
 
     /// How far each of some words matches, of those that occur: bounds of all of them step by step together, so that the

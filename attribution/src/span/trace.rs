@@ -5,7 +5,7 @@ use super::index::{Index, IndexError};
 use super::order::Agreement;
 use super::search::Search;
 use super::{Occurrences, SegmentError};
-use protocol::evidence::{Answer, MIN_SPAN_BITS, attribute, divide, weigh};
+use protocol::evidence::{Answer, MIN_SPAN_BITS, PaidSpan, attribute, divide, weigh};
 use protocol::ids::DataNetId;
 use std::collections::BTreeMap;
 
@@ -21,6 +21,8 @@ pub struct Trace {
     pub covered_words: u32,
     /// Spans, ascending.
     pub spans: Vec<TracedSpan>,
+    /// The parts of those that are paid, each with who held it first, ascending.
+    pub parts: Vec<PaidSpan>,
     /// Who is owed what, most first.
     pub shares: Vec<Share>,
 }
@@ -56,7 +58,7 @@ pub struct Listed {
 pub struct Share {
     /// What people call the contributor.
     pub contributor: String,
-    /// The sum of his paid spans: bits times 2^16.
+    /// The sum of his parts of paid spans: bits times 2^16.
     pub bits_q16: u64,
     /// His part of all, in parts per million; together they are a million.
     pub ppm: u128,
@@ -83,7 +85,7 @@ impl Index {
     /// # Errors
     /// When a segment is damaged.
     pub fn trace(&self, answer: &Answer<'_>, listed: Listed) -> Result<Trace, IndexError> {
-        let evidence = self.evidence(answer)?.into_evidence(DataNetId::default());
+        let evidence = self.evidence(answer)?.into_evidence(answer, DataNetId::default());
         let attribution = attribute(answer, &evidence);
         let mut trace =
             Trace { words: attribution.total_words, covered_words: attribution.covered_words, ..Trace::default() };
@@ -94,7 +96,7 @@ impl Index {
         }
         for weighed in weigh(answer, &evidence) {
             let span = weighed.span;
-            let is_paid = attribution.paid.binary_search_by_key(&span.start, |paid| paid.span.start).is_ok();
+            let is_paid = attribution.spans.binary_search_by_key(&span.start, |paid| paid.span.start).is_ok();
             if !is_paid && weighed.bits_q16 < listed.min_bits << 16 {
                 continue;
             }
@@ -113,6 +115,7 @@ impl Index {
         let parts = divide(MILLION, &weights).unwrap_or_default();
         let share = |((contributor, bits_q16), (_, ppm))| Share { contributor, bits_q16, ppm };
         trace.shares = weights.into_iter().zip(parts).map(share).collect();
+        trace.parts = attribution.paid;
         trace.shares.sort_by(|left, right| {
             right.bits_q16.cmp(&left.bits_q16).then_with(|| left.contributor.cmp(&right.contributor))
         });

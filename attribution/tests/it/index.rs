@@ -34,7 +34,7 @@ fn build(folder: &Path, limits: &Limits, documents: &[NewDocument]) -> Index {
 /// What an index says about a text, without what depends on the segments.
 fn said(index: &Index, text: &str) -> (Vec<u8>, Vec<Longest>, String) {
     let answer = Answer::new(text).expect("short");
-    let evidence = index.evidence(&answer).expect("sound").into_evidence(DataNetId::default());
+    let evidence = index.evidence(&answer).expect("sound").into_evidence(&answer, DataNetId::default());
     let trace = index.trace(&answer, ALL).expect("sound");
     (evidence.to_bytes(), index.longest(&answer).expect("sound"), format!("{trace:?}"))
 }

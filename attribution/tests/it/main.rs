@@ -1,6 +1,7 @@
 //! What this crate promises, tested from outside.
 
 mod docs;
+mod earlier;
 mod fold;
 mod index;
 mod near;

@@ -576,7 +576,7 @@ fn damage_is_found_when_it_is_met() {
     // A file that is gone.
     let mut gone = files.clone();
     gone.remove(runs[0].0);
-    assert!(matches!(use_all(&folder_of(&gone), &asked), Err(OpenError::File(FileError::Io { action: "open", .. }))));
+    assert!(matches!(use_all(&folder_of(&gone), &asked), Err(OpenError::File(FileError::Damaged { .. }))));
     let mut gone = files.clone();
     gone.remove("version");
     assert!(matches!(use_all(&folder_of(&gone), &asked), Err(OpenError::File(FileError::Damaged { .. }))));
@@ -602,9 +602,9 @@ fn one_store_at_a_time_and_in_its_own_folder() {
     assert!(matches!(Store::open(&file), Err(OpenError::File(FileError::Io { .. }))));
 }
 
-/// The fingerprints and the bytes on disk are those of format 1. Whatever changes them needs a new format.
+/// The fingerprints and the bytes on disk are those of format 2. Whatever changes them needs a new format.
 #[test]
-fn format_1_is_frozen() {
+fn format_2_is_frozen() {
     let text = "Call me Ishmael. Some years ago—never mind how long precisely—having little or no money in my purse, \
                 Жил да БЫЛ ΛΟΓΟΣ; 吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。 ครั้งหนึ่งนานมาแล้วมีกระต่ายตัวหนึ่งอาศัยอยู่ในป่า";
     let found: Vec<_> = fingerprints(&[text]).map(|found| (found.words.start, found.words.end, found.value)).collect();
@@ -626,5 +626,5 @@ fn format_1_is_frozen() {
         files(home.path()).into_iter().map(|(name, bytes)| (name, blake3::hash(&bytes).to_hex()[..16].to_owned()));
     let hashes: Vec<_> = hashes.collect();
     let hashes: Vec<_> = hashes.iter().map(|(name, hash)| (name.as_str(), hash.as_str())).collect();
-    assert_eq!(hashes, [("2.run", "7f605df5e6e9aeba"), ("lock", "af1349b9f5f9a1a6"), ("version", "b70ab3dc2eb52cbd")]);
+    assert_eq!(hashes, [("2.run", "8805c84d2a5c076c"), ("lock", "af1349b9f5f9a1a6"), ("version", "109188fea68be968")]);
 }

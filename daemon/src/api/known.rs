@@ -3,7 +3,7 @@
 use super::Api;
 use super::error::ApiError;
 use super::types::{ErrorDocument, KnownShown, RepeatShown};
-use super::view::{View, blocking, parse, read};
+use super::view::{View, parse, read};
 use crate::node_process::content::MeasureError;
 use attribution::near::Known;
 use axum::Json;
@@ -38,9 +38,7 @@ pub(super) async fn known(State(api): State<Api>, Path(id): Path<String>) -> Res
         Ok((contribution, order, datanet.max_known_basis_points))
     };
     let (contribution, order, limit) = read(&api.services, work).await?;
-    let content = api.services.content.clone();
-    let measured = blocking(move || Ok(content.known(&contribution, Some(order)))).await?;
-    match measured {
+    match api.services.content.known(contribution, Some(order)).await {
         Ok(Some(known)) => Ok(Json(shown(id, &known, limit))),
         Ok(None) => Err(ApiError::unknown("copy on this node of the documents of contribution", &id.to_string())),
         Err(error) => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string())),
@@ -50,8 +48,7 @@ pub(super) async fn known(State(api): State<Api>, Path(id): Path<String>) -> Res
 /// Refuses a contribution of which more is known than its DataNet allows, if its documents are here. Where they are not,
 /// validators measure it when a manifest adds it.
 pub(super) async fn check(api: &Api, contribution: &Contribution) -> Result<(), ApiError> {
-    let (content, contribution) = (api.services.content.clone(), contribution.clone());
-    match blocking(move || Ok(content.known(&contribution, None))).await? {
+    match api.services.content.known(contribution.clone(), None).await {
         Err(MeasureError::TooMuch(known)) => {
             Err(ApiError::new(StatusCode::CONFLICT, "known", format!("too little of it is new: {known}")))
         }

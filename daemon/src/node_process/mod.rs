@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub mod content;
 pub mod driver;
 pub mod fetch;
+mod hosting;
 pub mod ingest;
 pub mod known;
 pub mod outside;

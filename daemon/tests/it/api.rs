@@ -2,12 +2,14 @@
 //!
 //! - every bad input is refused with its word, its status and a sentence, and counted;
 //! - the whole path from a document to a payout holds, adds up, and can be proved offline;
+//! - copies are told from what is new, and earn nothing;
 //! - receipts by the array have a reply each;
 //! - the commands say the same, to people and to programs;
 //! - `docs/openapi.json` is what the node answers.
 
 mod batch;
 mod commands;
+mod copies;
 mod node;
 mod path;
 mod refusals;

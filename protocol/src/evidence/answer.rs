@@ -1,9 +1,16 @@
 //! An answer, cut into words once.
 
 use crate::limits::MAX_ANSWER_BYTES;
-use crate::words::words;
+use crate::words::{Class, class_of, words};
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// What a context weighs at least: eight words, or twelve of scripts written without spaces.
+const CONTEXT_WEIGHT: u32 = 24;
+/// What a word weighs in a context.
+const WORD_WEIGHT: u32 = 3;
+/// What a word of a script written without spaces, which is one code point, weighs in a context.
+const ALONE_WEIGHT: u32 = 2;
 
 /// An answer of acceptable size with its words.
 #[derive(Clone, Debug)]
@@ -22,6 +29,9 @@ pub struct Word {
     pub end: u32,
     /// Which of the answer's distinct words it is, numbered by first occurrence.
     pub distinct: u32,
+    /// The number of the word behind the **context** that starts with this one: the shortest run of words that is long
+    /// enough to be somebody's, whoever holds a longer one around it. None where the answer ends before that.
+    pub context_end: Option<u32>,
 }
 
 /// The answer is longer than what can be attributed.
@@ -58,8 +68,10 @@ impl<'a> Answer<'a> {
         for word in words(text) {
             let next = numbers.len();
             let distinct = *numbers.entry(&text[word.clone()]).or_insert(next);
-            list.push(Word { start: narrow(word.start)?, end: narrow(word.end)?, distinct: narrow(distinct)? });
+            let (start, end, distinct) = (narrow(word.start)?, narrow(word.end)?, narrow(distinct)?);
+            list.push(Word { start, end, distinct, context_end: None });
         }
+        mark_contexts(text, &mut list);
         Ok(Self { text, words: list, distinct: numbers.len() })
     }
 
@@ -83,5 +95,31 @@ impl<'a> Answer<'a> {
         let first = self.words.binary_search_by_key(&start, |word| word.start).ok()?;
         let last = self.words.binary_search_by_key(&end, |word| word.end).ok()?;
         (first <= last).then(|| first..last + 1)
+    }
+
+    /// The words with which the contexts that lie in a run of words start.
+    pub(super) fn contexts_in(&self, words: Range<usize>) -> Range<usize> {
+        let lies_in = |word: &Word| word.context_end.is_some_and(|end| end as usize <= words.end);
+        // No context ends before one that starts earlier.
+        words.start..words.start + self.words[words.clone()].partition_point(lies_in)
+    }
+}
+
+fn mark_contexts(text: &str, words: &mut [Word]) {
+    let weight = |word: &Word| match text[word.start as usize..].chars().next().map(class_of) {
+        Some(Class::Alone) => ALONE_WEIGHT,
+        _ => WORD_WEIGHT,
+    };
+    let (mut end, mut weighs) = (0, 0);
+    for first in 0..words.len() {
+        while weighs < CONTEXT_WEIGHT && end < words.len() {
+            weighs += weight(&words[end]);
+            end += 1;
+        }
+        if weighs < CONTEXT_WEIGHT {
+            break;
+        }
+        words[first].context_end = u32::try_from(end).ok();
+        weighs -= weight(&words[first]);
     }
 }

@@ -1,6 +1,7 @@
 //! What one shard of a DataNet says about an answer.
 
-use super::{Answer, Evidence, Frequencies, Span, maximal};
+use super::earlier::canonical;
+use super::{Answer, Evidence, Frequencies, Span};
 use crate::ids::DataNetId;
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partial {
     spans: Vec<Span>,
+    earlier: Vec<Span>,
     frequencies: Frequencies,
 }
 
@@ -30,16 +32,21 @@ pub enum CombineError {
 impl Partial {
     /// What a shard without documents says about `answer`: the neutral element of [`Partial::combine`].
     pub fn empty(answer: &Answer<'_>) -> Self {
-        Self::new(Vec::new(), Frequencies { words: 0, counts: vec![0; answer.distinct_words()] })
+        Self::new(answer, Vec::new(), &[], Frequencies { words: 0, counts: vec![0; answer.distinct_words()] })
     }
 
-    /// The findings of one shard: spans in any order, of which the maximal ones are kept.
-    pub fn new(spans: Vec<Span>, frequencies: Frequencies) -> Self {
-        Self { spans: maximal(spans), frequencies }
+    /// The findings of one shard: matching spans in any order, the maximal ones among them; and, in any order as well, the
+    /// earliest occurrence of each context in them of which no such span tells, alone or in longer runs.
+    pub fn new(answer: &Answer<'_>, spans: Vec<Span>, contexts: &[Span], frequencies: Frequencies) -> Self {
+        let (spans, earlier) = canonical(answer, spans, contexts);
+        Self { spans, earlier, frequencies }
     }
 
-    /// What both shards say together. Associative and commutative.
-    pub fn combine(mut self, other: &Self) -> Result<Self, CombineError> {
+    /// What both shards say together of `answer`. Associative and commutative.
+    ///
+    /// # Errors
+    /// When they cannot be of one answer, or count more words than there can be.
+    pub fn combine(mut self, answer: &Answer<'_>, other: &Self) -> Result<Self, CombineError> {
         let (left, right) = (self.frequencies.counts.len(), other.frequencies.counts.len());
         if left != right {
             return Err(CombineError::CountsLength { left, right });
@@ -53,18 +60,30 @@ impl Partial {
             add(sum, more)?;
         }
         self.spans.extend_from_slice(&other.spans);
-        self.spans = maximal(self.spans);
+        self.earlier.extend_from_slice(&other.earlier);
+        (self.spans, self.earlier) = canonical(answer, self.spans, &self.earlier);
         Ok(self)
     }
 
-    /// The evidence of DataNet `datanet`, once all its shards are combined.
-    pub fn into_evidence(self, datanet: DataNetId) -> Evidence {
-        Evidence { spans: self.spans, frequencies: BTreeMap::from([(datanet, self.frequencies)]) }
+    /// The evidence of DataNet `datanet`, once all its shards are combined. Should there be more spans and earlier runs
+    /// together than words in the answer, the last runs are left out, so that evidence has its place in a block.
+    pub fn into_evidence(mut self, answer: &Answer<'_>, datanet: DataNetId) -> Evidence {
+        self.earlier.truncate(answer.words().len().saturating_sub(self.spans.len()));
+        Evidence {
+            spans: self.spans,
+            earlier: self.earlier,
+            frequencies: BTreeMap::from([(datanet, self.frequencies)]),
+        }
     }
 
     /// The maximal spans found, ascending.
     pub fn spans(&self) -> &[Span] {
         &self.spans
+    }
+
+    /// Runs of contexts that others held before the holders of these spans, ascending.
+    pub fn earlier(&self) -> &[Span] {
+        &self.earlier
     }
 
     /// The word counts.

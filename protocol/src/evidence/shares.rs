@@ -10,10 +10,14 @@
 //!   threshold, words drawn at random would give one such span in 2^16 answers for each place where a span can start.
 //! - **Each word is paid once**: of the sets of spans that share no word, the heaviest is paid. Of two equally heavy
 //!   sets it is the one that takes the earlier-starting span where they first differ.
+//! - **Each word is paid to who held it first**: a word of a paid span goes to the earliest holder of a context around it
+//!   ([`super::Evidence::earlier`]), if that one was admitted before the holder of the span. So a paid span falls into
+//!   parts. Its weight is divided among them in proportion to the information of their words.
 //! - Amounts are divided by **largest remainder**; equal remainders go to the lower index. The sum is always exact.
 //! - The **cap**: no key gets more than the larger of `cap` of the amount (rounded down) and an equal part of it
 //!   (rounded up). The equal part makes the cap one that can always be kept: a single key gets everything.
 
+use super::earlier::{Occurrence, parts_by_earliest};
 use super::{Answer, Evidence, Span, log2_q16, maximal};
 use crate::ids::ContributionId;
 use std::collections::BTreeMap;
@@ -30,7 +34,7 @@ pub const BASIS_POINTS: u32 = 10_000;
 pub struct PaidSpan {
     /// The span.
     pub span: Span,
-    /// Its information beyond chance: bits times 2^16; never 0 for one that is paid.
+    /// Its information beyond chance, or its part of that: bits times 2^16.
     pub bits_q16: u64,
 }
 
@@ -38,6 +42,8 @@ pub struct PaidSpan {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attribution {
     /// The spans that are paid: ascending, no two share a word.
+    pub spans: Vec<PaidSpan>,
+    /// Their parts, each with who is paid for it: ascending, no two share a word.
     pub paid: Vec<PaidSpan>,
     /// How many words of the answer stand in paid spans.
     pub covered_words: u32,
@@ -78,12 +84,47 @@ pub fn attribute(answer: &Answer<'_>, evidence: &Evidence) -> Attribution {
     });
     let total_words = count(answer.words().len());
     let mut attribution = Attribution { total_words, ..Attribution::default() };
-    for (paid, words) in heaviest(candidates.collect()) {
+    let earliest = parts_by_earliest(answer, &evidence.spans, &evidence.earlier);
+    for (span, words) in heaviest(candidates.collect()) {
         attribution.covered_words += count(words.len());
-        *attribution.by_contribution.entry(paid.span.holder.contribution).or_default() += paid.bits_q16;
-        attribution.paid.push(paid);
+        for part in parts_by_holder(answer, &span, words, &earliest, &weigher) {
+            *attribution.by_contribution.entry(part.span.holder.contribution).or_default() += part.bits_q16;
+            attribution.paid.push(part);
+        }
+        attribution.spans.push(span);
     }
     attribution
+}
+
+/// The parts of a paid span, each with the earliest holder of its words, by who held which words of the answer first.
+fn parts_by_holder(
+    answer: &Answer<'_>,
+    whole: &PaidSpan,
+    words: Range<usize>,
+    earliest: &[(Range<usize>, Occurrence)],
+    weigher: &Weigher,
+) -> Vec<PaidSpan> {
+    let its_own = Occurrence::of(&whole.span);
+    let (mut parts, mut at) = (Vec::new(), words.start);
+    for (held, occurrence) in &earliest[earliest.partition_point(|(held, _)| held.end <= words.start)..] {
+        let held = held.start.max(words.start)..held.end.min(words.end);
+        if held.is_empty() {
+            break;
+        }
+        if occurrence.order < whole.span.holder.order {
+            parts.extend((at < held.start).then_some((at..held.start, its_own)));
+            at = held.end;
+            parts.push((held, *occurrence));
+        }
+    }
+    parts.extend((at < words.end).then_some((at..words.end, its_own)));
+    let told = |(words, occurrence): (Range<usize>, Occurrence)| {
+        (occurrence.span(answer, words.clone()), weigher.information_q16(&words))
+    };
+    let told: Vec<(Span, u64)> = parts.into_iter().map(told).collect();
+    let bits = divide(u128::from(whole.bits_q16), &told).unwrap_or_default();
+    // A part of a u64 is one.
+    bits.into_iter().map(|(span, bits)| PaidSpan { span, bits_q16: u64::try_from(bits).unwrap_or(u64::MAX) }).collect()
 }
 
 /// An answer has at most `MAX_ANSWER_BYTES` words.
@@ -121,9 +162,14 @@ impl Weigher {
         Self { chance, before }
     }
 
+    /// The information of a run of words.
+    fn information_q16(&self, words: &Range<usize>) -> u64 {
+        self.before[words.end] - self.before[words.start]
+    }
+
     /// The information of a run of words beyond chance.
     fn beyond_chance_q16(&self, words: &Range<usize>) -> u64 {
-        (self.before[words.end] - self.before[words.start]).saturating_sub(self.chance)
+        self.information_q16(words).saturating_sub(self.chance)
     }
 
     /// The weight of a run of words, if it is enough to be paid.

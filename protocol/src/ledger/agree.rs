@@ -337,7 +337,7 @@ impl Run<'_> {
         let too_long = |_| BodyRefused::Scope { receipt, datanet };
         let answer = Answer::new(&text).map_err(too_long)?;
         evidence.check(&answer).map_err(|source| BodyRefused::Evidence { receipt, source })?;
-        match evidence.spans.iter().find(|span| !holders.hold(span)) {
+        match evidence.spans.iter().chain(&evidence.earlier).find(|span| !holders.hold(span)) {
             Some(span) => Err(BodyRefused::Holder { receipt, contribution: span.holder.contribution }),
             None => Ok(()),
         }

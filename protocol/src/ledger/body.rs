@@ -41,14 +41,15 @@ impl AttributionBody {
 
 /// What a body takes beside its receipts, its length in the block included.
 const BODY_FRAME_BYTES: u64 = 8 + 32 + 4 + 4;
-/// What a receipt takes in a body beside its spans and counts: its id, two lengths, one DataNet and its word count.
-const RECEIPT_FRAME_BYTES: u64 = 32 + 4 + 4 + 32 + 8 + 4;
+/// What a receipt takes in a body beside its spans and counts: its id, three lengths, one DataNet and its word count.
+const RECEIPT_FRAME_BYTES: u64 = 32 + 4 + 4 + 4 + 32 + 8 + 4;
 /// A span.
 const SPAN_BYTES: u64 = 4 + 4 + 8 + 32 + 4 + 8;
 /// A word's count.
 const COUNT_BYTES: u64 = 8;
 
-/// The most bytes that one DataNet's evidence for this answer can take in a block: no two spans end at the same word.
+/// The most bytes that one DataNet's evidence for this answer can take in a block: its spans and earlier runs
+/// together are no more than the answer has words.
 pub fn evidence_bound(answer: &Answer<'_>) -> u64 {
     let (words, distinct) = (answer.words().len() as u64, answer.distinct_words() as u64);
     BODY_FRAME_BYTES + RECEIPT_FRAME_BYTES + words * SPAN_BYTES + distinct * COUNT_BYTES
@@ -79,7 +80,8 @@ mod tests {
         let holder = Holder { order: 0, contribution: ContributionId([1; 32]), document: 0, offset: 0 };
         let spans = answer.words().iter().map(|word| Span { start: word.start, end: word.end, holder }).collect();
         let frequencies = Frequencies { words: 1000, counts: vec![1; answer.distinct_words()] };
-        let evidence = Evidence { spans, frequencies: BTreeMap::from([(DataNetId([2; 32]), frequencies)]) };
+        let evidence =
+            Evidence { spans, earlier: Vec::new(), frequencies: BTreeMap::from([(DataNetId([2; 32]), frequencies)]) };
         evidence.check(&answer).unwrap();
         let receipts = vec![(ReceiptId([3; 32]), evidence)];
         (AttributionBody { epoch: 1, datanet: DataNetId([2; 32]), receipts }, evidence_bound(&answer))

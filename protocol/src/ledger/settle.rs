@@ -135,16 +135,18 @@ impl Run<'_> {
             self.view.put(keys::part(&id, datanet), &evidence);
             return;
         }
-        // Parts are each of their own DataNet, so they cannot disagree; if one did, it would not count.
-        let merge = |merged: Evidence, part: &Evidence| merged.clone().merge(part).unwrap_or(merged);
         let parts: Vec<Evidence> =
             self.view.scan(&keys::parts(&id)).into_iter().map(|(key, value)| decode(key, value)).collect();
-        self.settle_receipt(id, record, &parts.iter().fold(evidence, merge));
+        let text = self.view.answer(&id).unwrap_or_default();
+        // A sealed receipt has its answer, and that was short enough to be sealed.
+        let Ok(answer) = Answer::new(&text) else { return };
+        // Parts are each of their own DataNet, so they cannot disagree; if one did, it would not count.
+        let merge = |merged: Evidence, part: &Evidence| merged.clone().merge(&answer, part).unwrap_or(merged);
+        self.settle_receipt(id, record, &answer, &parts.iter().fold(evidence, merge));
     }
 
-    fn settle_receipt(&mut self, id: ReceiptId, mut record: ReceiptRecord, evidence: &Evidence) {
-        let text = self.view.answer(&id).unwrap_or_default();
-        let attribution = Answer::new(&text).map(|answer| attribute(&answer, evidence)).unwrap_or_default();
+    fn settle_receipt(&mut self, id: ReceiptId, mut record: ReceiptRecord, answer: &Answer<'_>, evidence: &Evidence) {
+        let attribution = attribute(answer, evidence);
         let lines = self.lines(&record, &attribution);
         let spans = attribution.paid.iter().map(|paid| PaidPassage {
             start: paid.span.start,

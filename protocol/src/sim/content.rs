@@ -1,6 +1,7 @@
 //! What people wrote, and the evidence that an index of it would find: by plain search, word by word.
 
-use crate::evidence::{Answer, Evidence, Frequencies, Holder, Span};
+use crate::evidence::answer::Word;
+use crate::evidence::{Answer, Evidence, Frequencies, Holder, Partial, Span};
 use crate::ids::{DataNetId, Hash32, ManifestId, ReceiptId};
 use crate::ledger::records::Admission;
 use crate::ledger::{Read as _, State};
@@ -83,18 +84,16 @@ impl Source<'_> {
 
 fn search(text: &str, sources: &[Source<'_>], datanet: &DataNetId) -> Evidence {
     let Ok(answer) = Answer::new(text) else { return Evidence::default() };
-    let mut spans: Vec<Span> = Vec::new();
+    let find = |passage: &str| sources.iter().find_map(|source| source.find(passage));
+    // The longest match from each word, and the first holder of the context that starts with it.
+    let (mut spans, mut contexts) = (Vec::new(), Vec::new());
     for (index, first) in answer.words().iter().enumerate() {
-        let mut longest = None;
-        for last in &answer.words()[index..] {
-            let passage = &text[first.start as usize..last.end as usize];
-            match sources.iter().find_map(|source| source.find(passage)) {
-                Some(holder) => longest = Some(Span { start: first.start, end: last.end, holder }),
-                None => break,
-            }
-        }
-        // A passage that ends no later than the one before is a part of it.
-        spans.extend(longest.filter(|span| spans.last().is_none_or(|last| last.end < span.end)));
+        let span = |last: &Word| {
+            let (start, end) = (first.start, last.end);
+            Some(Span { start, end, holder: find(&text[start as usize..end as usize])? })
+        };
+        spans.extend(answer.words()[index..].iter().map_while(span).last());
+        contexts.extend(first.context_end.and_then(|end| span(&answer.words()[end as usize - 1])));
     }
     let mut counts = vec![0; answer.distinct_words()];
     for word in answer.words() {
@@ -103,5 +102,5 @@ fn search(text: &str, sources: &[Source<'_>], datanet: &DataNetId) -> Evidence {
         counts[word.distinct as usize] = sources.iter().map(count).sum();
     }
     let all = sources.iter().map(|source| source.words.len() as u64).sum();
-    Evidence { spans, frequencies: BTreeMap::from([(*datanet, Frequencies { words: all, counts })]) }
+    Partial::new(&answer, spans, &contexts, Frequencies { words: all, counts }).into_evidence(&answer, *datanet)
 }

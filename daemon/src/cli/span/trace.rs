@@ -7,9 +7,10 @@ use crate::output::{Failure, Paint};
 use attribution::fold::{Folded, fold};
 use attribution::span::{Index, IndexError, Listed, Longest, PAID_BITS, Share, TracedSpan, UNFOLDED};
 use clap::Args;
-use protocol::evidence::Answer;
+use protocol::evidence::{Answer, PaidSpan, Span};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,7 +82,7 @@ struct Traced {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Found {
-    Spans { spans: Vec<SpanShown>, shares: Vec<ShareShown> },
+    Spans { spans: Vec<SpanShown>, parts: Vec<PartShown>, shares: Vec<ShareShown> },
     Starts { starts: Vec<StartShown> },
 }
 
@@ -108,6 +109,16 @@ struct HolderShown {
     document: String,
     contributor: String,
     offset: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct PartShown {
+    start: usize,
+    end: usize,
+    bits: f64,
+    bits_q16: u64,
+    #[serde(flatten)]
+    holder: HolderShown,
 }
 
 #[derive(Debug, Serialize)]
@@ -216,8 +227,10 @@ impl Trace {
             let trace = index.trace(&answer, listed)?;
             let nanos = nanos(began);
             let spans = trace.spans.iter().map(|span| SpanShown::new(index, &line.text, folded.as_ref(), span));
+            let parts = trace.parts.iter().map(|part| PartShown::new(index, folded.as_ref(), part));
             let found = Found::Spans {
                 spans: spans.collect::<Result<_, _>>()?,
+                parts: parts.collect::<Result<_, _>>()?,
                 shares: trace.shares.into_iter().map(ShareShown::from).collect(),
             };
             (found, Some(trace.covered_words), nanos)
@@ -265,6 +278,17 @@ impl SpanShown {
     }
 }
 
+impl PartShown {
+    fn new(index: &Index, folded: Option<&Folded>, part: &PaidSpan) -> Result<Self, IndexError> {
+        let (Span { start, end, holder }, bits_q16) = (part.span, part.bits_q16);
+        let range = start as usize..end as usize;
+        let Range { start, end } = folded.and_then(|folded| folded.original(range.clone())).unwrap_or(range);
+        let (document, contributor) = (index.name_of(&holder)?, index.contributor_of(&holder)?);
+        let holder = HolderShown { document, contributor, offset: index.original_offset(&holder)? };
+        Ok(Self { start, end, bits: bits(bits_q16), bits_q16, holder })
+    }
+}
+
 impl From<Share> for ShareShown {
     fn from(Share { contributor, bits_q16, ppm }: Share) -> Self {
         Self { contributor, bits: bits(bits_q16), bits_q16, ppm: u64::try_from(ppm).unwrap_or(u64::MAX) }
@@ -299,14 +323,13 @@ fn as_text(traced: &Traced, paint: Paint) -> String {
             let rows: Vec<Vec<String>> = starts.iter().map(row).collect();
             text += &paint.table(&["byte", "longest", "count", "whole words", "count", "passage"], &rows);
         }
-        Found::Spans { spans, shares } => {
+        Found::Spans { spans, parts, shares } => {
             let number = |name: &str| shares.iter().position(|share| share.contributor == name);
             let mut at = 0;
-            for span in spans.iter().filter(|span| span.paid) {
-                let (start, end) = (span.start, span.end);
-                let n = number(&span.holder.contributor).unwrap_or(0);
+            for &PartShown { start, end, ref holder, .. } in parts {
+                let n = number(&holder.contributor).unwrap_or(0);
                 text += traced.text.get(at..start).unwrap_or_default();
-                text += &paint.nth(n, format!("[{}: {}]", n + 1, span.text));
+                text += &paint.nth(n, format!("[{}: {}]", n + 1, traced.text.get(start..end).unwrap_or_default()));
                 at = end;
             }
             text += traced.text.get(at..).unwrap_or_default();

@@ -9,6 +9,7 @@ use protocol::crypto::SecretKey;
 use protocol::genesis::{Genesis, GenesisValidator, Params};
 use protocol::objects::Drops;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -23,7 +24,7 @@ pub(super) struct TestNode {
     pub(super) genesis: Genesis,
     stop: CancellationToken,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
-    _home: TempDir,
+    home: TempDir,
 }
 
 /// The account key of a name.
@@ -85,7 +86,12 @@ impl TestNode {
             std::thread::sleep(Duration::from_millis(10));
         }
         let remote = Remote::connect(client).expect("a network");
-        Self { remote, genesis, stop, thread: Some(thread), _home: home }
+        Self { remote, genesis, stop, thread: Some(thread), home }
+    }
+
+    /// Where the indices of its content are, a folder for each manifest.
+    pub(super) fn spans(&self) -> PathBuf {
+        self.home.path().join("data").join("spans")
     }
 
     /// Stops the node, which must end in order.

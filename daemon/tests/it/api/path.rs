@@ -3,7 +3,7 @@
 use super::node::{PATIENCE, TestNode, key};
 use daemon::actions::{ActionError, DEFAULT_PRICE, NewContribution, NewDataNet, NewDocument, NewModel, NewReceipt};
 use protocol::crypto::document_hash;
-use protocol::ids::{ContributionId, DataNetId, ModelId};
+use protocol::ids::{ContributionId, DataNetId, ManifestId, ModelId};
 use protocol::objects::{Action, Drops, LineageEntry, Origin};
 use protocol::proof::{Trust, verify};
 
@@ -18,13 +18,18 @@ pub(super) const ANSWER: &str = "Someone wrote that the clocks of the harbour to
                           old cartographer folded his last map of the northern islands.";
 
 pub(super) fn datanet(node: &TestNode, curated: bool) -> DataNetId {
+    datanet_with(node, curated, 10_000)
+}
+
+/// A DataNet with a limit on what may be known of a contribution, in basis points.
+pub(super) fn datanet_with(node: &TestNode, curated: bool, max_known_basis_points: u32) -> DataNetId {
     let new = NewDataNet {
         name: if curated { "Curated" } else { "Tales" }.to_owned(),
         description: "Short tales for a test.".to_owned(),
         curated,
         licences: vec!["CC0-1.0".to_owned()],
         max_contribution_bytes: 1 << 20,
-        max_known_basis_points: 10_000,
+        max_known_basis_points,
     };
     let id = node.remote.create_datanet(&key("owner"), new).expect("it is created");
     node.remote.wait_included("DataNet", id, PATIENCE).expect("it enters a block");
@@ -56,6 +61,11 @@ pub(super) fn published(node: &TestNode) -> (DataNetId, [ContributionId; 2], Mod
     let manifest = remote.publish(&key("owner"), &datanet, None).expect("it is published");
     let active = remote.wait_active(&manifest, PATIENCE, |_| ()).expect("the validator attests it");
     assert_eq!((active.version, active.documents, active.attested_power), (1, 2, 1));
+    (datanet, tales, model(node, manifest))
+}
+
+/// A model made from a manifest.
+pub(super) fn model(node: &TestNode, manifest: ManifestId) -> ModelId {
     let model = NewModel {
         name: "teller".to_owned(),
         weights: document_hash(b"weights"),
@@ -65,9 +75,9 @@ pub(super) fn published(node: &TestNode) -> (DataNetId, [ContributionId; 2], Mod
         price_in: DEFAULT_PRICE,
         price_out: DEFAULT_PRICE,
     };
-    let model = remote.register_model(&key("builder"), model).expect("it is registered");
-    remote.wait_included("model", model, PATIENCE).expect("it enters a block");
-    (datanet, tales, model)
+    let model = node.remote.register_model(&key("builder"), model).expect("it is registered");
+    node.remote.wait_included("model", model, PATIENCE).expect("it enters a block");
+    model
 }
 
 pub(super) fn receipt(node: &TestNode, model: ModelId) -> NewReceipt {

@@ -21,7 +21,7 @@ fn evidence(spans: &[Span], datanets: &[(u64, &[u64])]) -> Evidence {
         .iter()
         .zip(0..)
         .map(|(&(words, counts), number)| (DataNetId([number; 32]), Frequencies { words, counts: counts.to_vec() }));
-    Evidence { spans: spans.to_vec(), frequencies: frequencies.collect() }
+    Evidence { spans: spans.to_vec(), earlier: Vec::new(), frequencies: frequencies.collect() }
 }
 
 fn attributed(text: &str, evidence: &Evidence) -> Attribution {
@@ -66,6 +66,38 @@ fn spans_that_touch_are_both_paid() {
     let got = attributed("日本語文", &evidence(&touching, &[(1 << 20, &[1, 1, 1, 1])]));
     assert_eq!(got.by_contribution, BTreeMap::from([(contribution(1), 20 * BIT), (contribution(2), 20 * BIT)]));
     assert_eq!((got.covered_words, got.total_words), (4, 4));
+}
+
+/// Of each word the earliest holder is paid, if it held eight words in a row with it.
+#[test]
+fn a_span_around_a_copy_is_paid_for_what_is_its_own() {
+    let text = "a b c d e f g h i j k l m n o p";
+    // Each word tells 20 bits, the last one 10: 310 in all, of which chance takes 20.
+    let mut counts = [1; 16];
+    counts[15] = 1 << 10;
+    let mut evidence = evidence(&[span(0, 31, 9)], &[(1 << 20, &counts)]);
+    let part = |start, end, number, offset| {
+        let mut part = span(start, end, number);
+        part.holder.offset = offset;
+        part
+    };
+    let bits = |parts: &[PaidSpan]| parts.iter().map(|part| part.bits_q16).collect::<Vec<_>>();
+    let alone = attributed(text, &evidence);
+    assert_eq!((alone.paid.clone(), alone.spans), (alone.paid.clone(), alone.paid));
+    // Words 2 to 10 are a copy of what contribution 3 held at byte 100.
+    evidence.earlier = vec![part(4, 21, 3, 100)];
+    let got = attributed(text, &evidence);
+    assert_eq!(got.spans, [PaidSpan { span: span(0, 31, 9), bits_q16: 290 * BIT }]);
+    let spans: Vec<Span> = got.paid.iter().map(|part| part.span).collect();
+    assert_eq!(spans, [span(0, 3, 9), part(4, 21, 3, 100), part(22, 31, 9, 22)]);
+    // 40, 180 and 90 of 310, in 2^-16 bits, by largest remainder.
+    let whole = 290 * BIT;
+    assert_eq!(bits(&got.paid), [whole * 40 / 310 + 1, whole * 180 / 310 + 1, whole * 90 / 310]);
+    assert_eq!(bits(&got.paid).iter().sum::<u64>(), whole);
+    assert_eq!((got.covered_words, got.total_words), (16, 16));
+    // Another document of the span's own holder takes nothing from it.
+    evidence.earlier[0].holder = Holder { offset: 0, ..span(0, 31, 9).holder };
+    assert_eq!(attributed(text, &evidence).paid, got.spans);
 }
 
 /// An answer of ten distinct one-letter words, each two bytes apart.

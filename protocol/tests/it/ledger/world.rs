@@ -363,7 +363,7 @@ impl World {
             }
         }
         let frequencies = Frequencies { words: total, counts };
-        protocol::evidence::Partial::new(spans, frequencies).into_evidence(datanet)
+        protocol::evidence::Partial::new(&answer, spans, &[], frequencies).into_evidence(&answer, datanet)
     }
 
     pub(crate) fn body(&self, work: &Work) -> AttributionBody {
