@@ -1,6 +1,6 @@
 //! Folds a text file: `fold_bench FILE [TIMES]`. Prints how fast, and how long text and map come out.
 
-use attribution::fold::{FoldMap, fold};
+use protocol::fold::{FoldMap, fold};
 use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,7 +2,6 @@
 //!
 //! Floats live here and nowhere else in Tributary; what leaves for agreement is integers.
 
-pub mod fold;
 pub mod model;
 pub mod near;
 pub mod span;

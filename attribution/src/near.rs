@@ -2,7 +2,7 @@
 //!
 //! # What is compared
 //!
-//! 0. **Folded text.** Nodes hand over texts that [`crate::fold`] has folded: invisible code points, other encodings of
+//! 0. **Folded text.** Nodes hand over texts that [`protocol::fold`] has folded: invisible code points, other encodings of
 //!    the same letters and the like are gone.
 //! 1. **Words.** The documents of a contribution, one after the other, as [`protocol::words`], each in one form
 //!    whatever its case. Separators do not count, nor does where a document ends: whoever deals a copy out to other

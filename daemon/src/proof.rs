@@ -5,7 +5,8 @@
 
 use crate::node_process::Services;
 use protocol::envelope::Verified;
-use protocol::evidence::{Answer, Evidence};
+use protocol::evidence::{Answer, Evidence, fold_answer};
+use protocol::fold::fold;
 use protocol::genesis::Genesis;
 use protocol::ids::{ContributionId, DataNetId, ObjectId, ReceiptId};
 use protocol::ledger::AttributionBody;
@@ -14,7 +15,7 @@ use protocol::ledger::records::{ModelRecord, PaidPassage, ReceiptRecord, Receipt
 use protocol::light::{Bisection, LightBlock, LightClient, Step, Window};
 use protocol::limits::{MAX_SYNC_BLOCKS, MAX_SYNC_BYTES};
 use protocol::objects::{Contribution, Envelope, Object};
-use protocol::proof::{PayoutProof, Trust, verify};
+use protocol::proof::{PassageSlice, PayoutProof, Trust, verify};
 use protocol::refusal::Refusal;
 use protocol::slice::{Grain, Sliced};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +99,7 @@ struct Gathered {
     receipt: Envelope,
     evidence: Vec<u8>,
     contributions: Vec<Envelope>,
-    slices: Vec<Vec<u8>>,
+    slices: Vec<PassageSlice>,
 }
 
 impl Gathered {
@@ -139,7 +140,8 @@ fn gather(snapshot: &dyn Snapshot, blobs: &BlobStore, id: ReceiptId) -> Result<G
     let Object::Receipt(object) = verified.object() else {
         return Err(Refusal::Unknown { kind: "receipt", id: id.into() });
     };
-    let answer = Answer::new(&object.output).map_err(|error| unavailable(error.to_string()))?;
+    let folded = fold_answer(&object.output).map_err(|error| unavailable(error.to_string()))?;
+    let answer = Answer::of(&folded).map_err(|error| unavailable(error.to_string()))?;
     let evidence = evidence(snapshot, id, &answer, &record, settlement)?;
     let (contributions, objects) = contributions(snapshot, settlement)?;
     let slices = slices(blobs, &settlement.spans, &objects)?;
@@ -207,28 +209,30 @@ fn contributions(snapshot: &dyn Snapshot, settlement: &Settlement) -> Result<(Ve
     Ok((envelopes, objects))
 }
 
-/// The slice of its document for each passage, in the passages' order. A document is read and hashed once.
-fn slices(blobs: &BlobStore, passages: &[PaidPassage], objects: &Contributions) -> Result<Vec<Vec<u8>>, Refusal> {
+/// The slice of its document for each passage, in the passages' order. A document is read, folded and hashed once.
+fn slices(blobs: &BlobStore, passages: &[PaidPassage], objects: &Contributions) -> Result<Vec<PassageSlice>, Refusal> {
     let mut by_document: BTreeMap<(ContributionId, u32), Vec<usize>> = BTreeMap::new();
     for (index, passage) in passages.iter().enumerate() {
         by_document.entry((passage.contribution, passage.document)).or_default().push(index);
     }
-    let mut slices = vec![Vec::new(); passages.len()];
+    let mut slices = vec![PassageSlice { start: 0, end: 0, slice: Vec::new() }; passages.len()];
     for ((contribution, document), indices) in by_document {
         let object = objects.get(&contribution).and_then(|object| object.documents.get(document as usize));
         let document = object.ok_or(Refusal::Unknown { kind: "contribution", id: contribution.into() })?;
         let found = blobs.get(&document.hash).map_err(|error| unavailable(error.to_string()))?;
         let missing = || unavailable(format!("document {} is not on this node", document.hash));
         let bytes = found.ok_or_else(missing)?;
+        let content = |reason: String| Refusal::Content { document: document.hash.to_string(), reason };
+        let folded = fold(std::str::from_utf8(&bytes).map_err(|error| content(error.to_string()))?);
         let sliced = Sliced::new(&bytes, Grain::Proof);
         for index in indices {
             let passage = &passages[index];
-            let end = passage.offset.saturating_add(u64::from(passage.end - passage.start));
-            let content = |error: protocol::slice::SliceError| Refusal::Content {
-                document: document.hash.to_string(),
-                reason: error.to_string(),
-            };
-            slices[index] = sliced.cut(passage.offset..end).map_err(content)?;
+            let start = usize::try_from(passage.offset).unwrap_or(usize::MAX);
+            let range = folded.original(start..start.saturating_add(passage.length as usize));
+            let range = range.ok_or_else(|| content("the document has no words there".to_owned()))?;
+            let (start, end) = (range.start as u64, range.end as u64);
+            let slice = sliced.cut(start..end).map_err(|error| content(error.to_string()))?;
+            slices[index] = PassageSlice { start, end, slice };
         }
     }
     Ok(slices)

@@ -4,7 +4,7 @@
 //!
 //! - A **span** runs from the start of one word of the answer to the end of another (see [`crate::words`]). It
 //!   *matches* where the same bytes stand in one document and start and end at word bounds there too: `cat` never
-//!   matches `category`.
+//!   matches `category`. In a network both are folded before (see [`crate::fold`], docs/adr/0021).
 //! - Every part of a matching span matches as well, so evidence keeps only **maximal** spans: those in no longer one.
 //! - The **holder** of a span is its earliest occurrence by admission order, then document, then offset.
 //! - Who held parts of a span before its holder stands beside the spans: **earlier** runs of words (docs/adr/0020).
@@ -25,7 +25,7 @@ pub mod log2;
 pub mod partial;
 pub mod shares;
 
-pub use answer::{Answer, AnswerTooLong};
+pub use answer::{Answer, AnswerTooLong, fold_answer};
 use earlier::canonical;
 pub use log2::{log2_q16, log2_q32};
 pub use partial::{CombineError, Partial};
@@ -33,6 +33,7 @@ pub use shares::{
     Attribution, BASIS_POINTS, DivideError, MIN_SPAN_BITS, PaidSpan, attribute, divide, divide_capped, weigh,
 };
 
+use crate::fold::MAX_EXPANSION;
 use crate::ids::{ContributionId, DataNetId};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_LINEAGE};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -44,7 +45,7 @@ pub const MAX_DATANET_WORDS: u64 = 1 << 48;
 // An evidence speaks of at most the DataNets of a lineage; the sums over them must fit.
 const _: () = assert!(MAX_DATANET_WORDS <= u64::MAX / MAX_LINEAGE as u64);
 // Offsets into an answer are u32.
-const _: () = assert!(MAX_ANSWER_BYTES < u32::MAX as usize);
+const _: () = assert!(MAX_ANSWER_BYTES * MAX_EXPANSION < u32::MAX as usize);
 
 /// Where a span stands in admitted data. The earlier of two holders is the smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
@@ -55,7 +56,7 @@ pub struct Holder {
     pub contribution: ContributionId,
     /// The document's index in the contribution.
     pub document: u32,
-    /// The byte at which the span starts in that document.
+    /// The byte at which the span starts in that document's text: the folded one, in a network.
     pub offset: u64,
 }
 

@@ -15,6 +15,7 @@ pub mod crypto;
 pub mod envelope;
 mod epoch;
 pub mod evidence;
+pub mod fold;
 pub mod genesis;
 pub mod ids;
 pub mod ledger;

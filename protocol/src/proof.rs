@@ -9,27 +9,31 @@
 //! 4. the receipt is the one that its payer and server signed, and the record says of it what it says itself;
 //! 5. the agreed evidence, whose hash is in the record, gives exactly the record's passages and weights when they are
 //!    computed again, and dividing the fee by them gives exactly the record's data lines; all lines add up to the fee;
-//! 6. every paid passage of the answer stands, byte for byte, in the document that its contributor signed for (a bao
-//!    slice against the document's hash), and that contributor is who was paid.
+//! 6. every paid passage of the answer stands, word for word once both are folded ([`crate::fold`]), in the document that
+//!    its contributor signed for (a bao slice against the document's hash), and that contributor is who was paid.
 //!
 //! What it does not prove: that no earlier document holds a passage. That falls to whoever shows one.
 
 use crate::crypto::document_hash;
 use crate::envelope::Verified;
-use crate::evidence::{Answer, Evidence, attribute, divide, divide_capped};
+use crate::evidence::{Answer, Evidence, attribute, divide, divide_capped, fold_answer};
+use crate::fold::fold;
 use crate::genesis::{Genesis, canonical};
 use crate::ids::{BlockId, ContributionId, Hash32, ReceiptId};
 use crate::ledger::keys;
-use crate::ledger::records::{PaidPassage, ReceiptRecord, ReceiptState, Role, Settlement};
+use crate::ledger::records::{ReceiptRecord, ReceiptState, Role, Settlement};
+use crate::ledger::settle::passages;
 use crate::light::{LightBlock, LightClient, LightError, Window};
 use crate::objects::{Contribution, Drops, Envelope, Object, Receipt};
 use crate::slice::{self, Grain, SliceError};
 use crate::tree;
+use crate::words::words;
 use borsh::{BorshDeserialize, BorshSerialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// The first bytes of a proof file.
-pub const MAGIC: &[u8; 16] = b"tributary proof\x02";
+pub const MAGIC: &[u8; 16] = b"tributary proof\x03";
 /// Bytes of a proof file.
 pub const MAX_PROOF_BYTES: usize = 16 * 1024 * 1024;
 
@@ -52,7 +56,27 @@ pub struct PayoutProof {
     /// The contributions that were paid for passages, each once, by id in ascending order.
     pub contributions: Vec<Envelope>,
     /// For each paid passage, in order, the slice of its document.
-    pub slices: Vec<Vec<u8>>,
+    pub slices: Vec<PassageSlice>,
+}
+
+/// The place of a document where a passage stands, as it was contributed.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct PassageSlice {
+    /// Its first byte.
+    pub start: u64,
+    /// The byte after its last.
+    pub end: u64,
+    /// The verified slice ([`crate::slice`]) of that range.
+    pub slice: Vec<u8>,
+}
+
+/// A passage as its document has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvedPassage {
+    /// The byte of the document at which it starts.
+    pub offset: u64,
+    /// Its text there.
+    pub text: String,
 }
 
 /// Why a proof proves nothing.
@@ -151,6 +175,8 @@ pub struct Proved {
     pub light: (usize, usize),
     /// The contributions that were paid.
     pub contributions: BTreeMap<ContributionId, Contribution>,
+    /// The paid passages as their documents have them, in the order of the settlement's.
+    pub passages: Vec<ProvedPassage>,
 }
 
 impl PayoutProof {
@@ -207,12 +233,12 @@ pub fn verify(bytes: &[u8], trust: &Trust<'_>) -> Result<Proved, ProofError> {
     tree::verify(followed.header_state, &keys::receipt(&id), Some(&proof.record), &proof.state_proof)
         .map_err(|error| ProofError::State(error.to_string()))?;
     let settlement = check_record(&proof, &receipt)?;
-    check_shares(&proof.evidence, &receipt, &settlement, genesis)?;
+    let words = check_shares(&proof.evidence, &receipt, &settlement, genesis)?;
     let contributions = check_contributions(&proof, &settlement)?;
     check_lines(&settlement, &contributions)?;
-    check_passages(&proof.slices, &receipt, &settlement, &contributions)?;
+    let passages = check_passages(&proof.slices, &words, &settlement, &contributions)?;
     let Followed { height, power, trusted, light, .. } = followed;
-    Ok(Proved { id, receipt, settlement, height, power, trusted, light, contributions })
+    Ok(Proved { id, receipt, settlement, height, power, trusted, light, contributions, passages })
 }
 
 /// Where the light blocks lead.
@@ -273,33 +299,23 @@ fn check_record(proof: &PayoutProof, receipt: &Receipt) -> Result<Settlement, Pr
     }
 }
 
-/// Computes passages, weights and data lines again from the evidence.
+/// Computes passages, weights and data lines again from the evidence. Gives the folded text of each passage.
 fn check_shares(
     evidence: &[u8],
     receipt: &Receipt,
     settlement: &Settlement,
     genesis: &Genesis,
-) -> Result<(), ProofError> {
+) -> Result<Vec<String>, ProofError> {
     let wrong = |what: &str| ProofError::Shares(what.to_owned());
     if document_hash(evidence) != settlement.evidence {
         return Err(wrong("the evidence is not the one that was agreed on"));
     }
     let evidence = Evidence::from_bytes(evidence).map_err(|error| ProofError::Shares(error.to_string()))?;
-    let answer = Answer::new(&receipt.output).map_err(|error| ProofError::Shares(error.to_string()))?;
+    let folded = fold_answer(&receipt.output).map_err(|error| ProofError::Shares(error.to_string()))?;
+    let answer = Answer::of(&folded).map_err(|error| ProofError::Shares(error.to_string()))?;
     evidence.check(&answer).map_err(|error| ProofError::Shares(error.to_string()))?;
     let attribution = attribute(&answer, &evidence);
-    let passages: Vec<PaidPassage> = attribution
-        .paid
-        .iter()
-        .map(|paid| PaidPassage {
-            start: paid.span.start,
-            end: paid.span.end,
-            contribution: paid.span.holder.contribution,
-            document: paid.span.holder.document,
-            offset: paid.span.holder.offset,
-            bits_q16: paid.bits_q16,
-        })
-        .collect();
+    let passages = passages(&folded, &attribution);
     if passages != settlement.spans {
         return Err(wrong("the paid passages differ"));
     }
@@ -324,7 +340,9 @@ fn check_shares(
             return Err(ProofError::Shares(format!("the {} part of the fee is not {part} drops", role.as_str())));
         }
     }
-    check_data_lines(&attribution.by_contribution, settlement, parts.get(&Role::Data).copied().unwrap_or(0), genesis)
+    check_data_lines(&attribution.by_contribution, settlement, parts.get(&Role::Data).copied().unwrap_or(0), genesis)?;
+    let words = attribution.paid.iter().map(|paid| &folded.text()[paid.span.start as usize..paid.span.end as usize]);
+    Ok(words.map(ToOwned::to_owned).collect())
 }
 
 fn check_data_lines(
@@ -399,31 +417,60 @@ fn check_lines(
 }
 
 fn check_passages(
-    slices: &[Vec<u8>],
-    receipt: &Receipt,
+    slices: &[PassageSlice],
+    words: &[String],
     settlement: &Settlement,
     contributions: &BTreeMap<ContributionId, Contribution>,
-) -> Result<(), ProofError> {
+) -> Result<Vec<ProvedPassage>, ProofError> {
     if slices.len() != settlement.spans.len() {
         let reason = format!("{} slices for {} passages", slices.len(), settlement.spans.len());
         return Err(ProofError::Passage { index: slices.len().min(settlement.spans.len()), reason });
     }
-    for (index, (passage, bytes)) in settlement.spans.iter().zip(slices).enumerate() {
+    let mut passages = Vec::with_capacity(slices.len());
+    for (index, ((passage, place), words)) in settlement.spans.iter().zip(slices).zip(words).enumerate() {
         let wrong = |reason: String| ProofError::Passage { index, reason };
-        let text = receipt.output.as_bytes().get(passage.start as usize..passage.end as usize);
-        let text = text.ok_or_else(|| wrong("it lies outside the answer".to_owned()))?;
         let document = contributions
             .get(&passage.contribution)
             .and_then(|contribution| contribution.documents.get(passage.document as usize))
             .ok_or_else(|| wrong("its document is not in the proof".to_owned()))?;
-        let end = passage.offset.checked_add(text.len() as u64);
-        let end = end.ok_or_else(|| wrong("it lies outside its document".to_owned()))?;
-        let range = passage.offset..end;
-        let found = slice::open(&document.hash, document.bytes, range, bytes, Grain::Proof)
+        let range = place.start..place.end;
+        let found = slice::open(&document.hash, document.bytes, range, &place.slice, Grain::Proof)
             .map_err(|error: SliceError| wrong(error.to_string()))?;
-        if found != text {
+        let text = String::from_utf8(found).map_err(|_| wrong("what stands there is no text".to_owned()))?;
+        if !is_passage(&text, words) {
             return Err(wrong("the document has other words there".to_owned()));
         }
+        passages.push(ProvedPassage { offset: place.start, text });
     }
-    Ok(())
+    Ok(passages)
+}
+
+/// Is a text, once it is folded, a passage of whole words, and has nothing around them?
+fn is_passage(text: &str, passage: &str) -> bool {
+    let folded = fold(text);
+    let bounds: BTreeSet<usize> = words(folded.text()).flat_map(|word| [word.start, word.end]).collect();
+    let mut places = folded.text().match_indices(passage).map(|(at, _)| at..at + passage.len());
+    // One code point can hold more words than the passage has.
+    let is_all = |place: &Range<usize>| folded.original(place.clone()) == Some(0..text.len());
+    places.any(|place| bounds.contains(&place.start) && bounds.contains(&place.end) && is_all(&place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_passage;
+
+    #[test]
+    fn a_passage_is_its_words_and_nothing_around_them() {
+        for text in ["The old  MAP", "the old map", "The\u{ad} old\r\n(map", "Ｔhe old map"] {
+            assert!(is_passage(text, "the old map"), "{text:?}");
+        }
+        let others =
+            ["", "the old", "the old map.", " the old map", "the old map of", "the older map", "bathe old map"];
+        for text in others {
+            assert!(!is_passage(text, "the old map"), "{text:?}");
+        }
+        assert!(!is_passage("", "") && !is_passage("the", ""));
+        // A half is three words in one code point.
+        assert!(is_passage("½ map", "2 map") && is_passage("½", "1") && !is_passage("½ map", "1"));
+    }
 }

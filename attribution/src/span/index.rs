@@ -11,6 +11,7 @@ use protocol::evidence::{Answer, Holder, Partial};
 use protocol::ids::Hash32;
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What the file `index` starts with.
@@ -26,7 +27,7 @@ const TRIES: usize = 10;
 
 /// Text is indexed as it is.
 pub const UNFOLDED: u32 = 0;
-/// Text is folded by [`crate::fold`].
+/// Text is folded by [`protocol::fold`].
 pub const FOLDED: u32 = 1;
 
 const _: () = assert!(FOLDED == protocol::segment::MAX_FOLD);
@@ -278,8 +279,17 @@ impl Index {
     /// # Errors
     /// When there is no such document, or a segment is damaged.
     pub fn original_offset(&self, holder: &Holder) -> Result<u64, IndexError> {
+        Ok(self.original(holder, 1)?.start)
+    }
+
+    /// Where in its document, as that was contributed, a holder's passage of so many indexed bytes stands.
+    ///
+    /// # Errors
+    /// When there is no such document, it has no words there, or a segment is damaged.
+    pub fn original(&self, holder: &Holder, bytes: u64) -> Result<Range<u64>, IndexError> {
         let (segment, number) = self.document_of(holder)?;
-        self.in_segment(segment, segment.original_offset(number, holder.offset))
+        let range = holder.offset..holder.offset.saturating_add(bytes);
+        self.in_segment(segment, segment.original(number, range))
     }
 
     /// Checks every byte of every segment.

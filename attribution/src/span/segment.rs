@@ -4,8 +4,8 @@ use super::minima::Minima;
 use super::packed::Packed;
 use super::sections::Sections;
 use super::{DocumentRef, SegmentError};
-use crate::fold::FoldMap;
 use protocol::evidence::Holder;
+use protocol::fold::FoldMap;
 use protocol::ids::{ContributionId, Hash32};
 use protocol::segment::{DOCUMENT_BYTES, DocumentRecord, Header, Section};
 use protocol::words::words;
@@ -195,20 +195,22 @@ impl Segment {
         }
     }
 
-    /// The byte of the document as it was contributed that a byte of its indexed text comes from.
+    /// Where in the document as it was contributed some words of its indexed text come from.
     ///
     /// # Errors
-    /// When there is no document of this number, or the file is damaged.
-    pub fn original_offset(&self, number: u32, offset: u64) -> Result<u64, SegmentError> {
+    /// When there is no document of this number, no word of it in that range, or the file is damaged.
+    pub fn original(&self, number: u32, indexed: Range<u64>) -> Result<Range<u64>, SegmentError> {
         if self.header().fold == 0 {
-            return Ok(offset);
+            return Ok(indexed);
         }
         let wrong = |_| SegmentError::Contradiction { section: Section::Origins };
         let map = FoldMap::decode(self.origins(number)?, usize::MAX).map_err(wrong)?;
-        let before = words(self.document_text(number)?).take_while(|word| (word.start as u64) < offset).count();
-        let original = map.original(before..before + 1);
+        let mut words = words(self.document_text(number)?).map(|word| word.start as u64).peekable();
+        let mut count = |end: u64| std::iter::from_fn(|| words.next_if(|start| *start < end)).count();
+        let before = count(indexed.start);
+        let original = map.original(before..before + count(indexed.end));
         let original = original.ok_or(SegmentError::Contradiction { section: Section::Origins })?;
-        Ok(original.start as u64)
+        Ok(original.start as u64..original.end as u64)
     }
 
     /// The text of a document.

@@ -9,8 +9,8 @@
 use super::build::SegmentBuilder;
 use super::index::{Entry, IndexError, Version, io, open_segment, segment_path, sync_folder};
 use super::{DocumentRef, MadeSegment, Segment};
-use crate::fold::fold;
 use protocol::crypto;
+use protocol::fold::fold;
 use protocol::ids::ContributionId;
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};

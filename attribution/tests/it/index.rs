@@ -1,10 +1,10 @@
 //! Indices: however documents come in, the answers are the same; nothing half-done is ever seen.
 
 use crate::docs::{any_docs, any_text, naive_words};
-use attribution::fold::fold;
 use attribution::span::{Added, FOLDED, Index, IndexError, IndexWriter, Limits, Listed, Longest, NewDocument};
 use proptest::prelude::*;
 use protocol::evidence::Answer;
+use protocol::fold::fold;
 use protocol::ids::DataNetId;
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -2,7 +2,6 @@
 
 mod docs;
 mod earlier;
-mod fold;
 mod index;
 mod near;
 mod passage;

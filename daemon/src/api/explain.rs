@@ -5,22 +5,23 @@ use super::error::ApiError;
 use super::receipts;
 use super::types::{ErrorDocument, Explained, ShareShown, SpanShown};
 use super::view::{View, parse, read};
-use crate::node_process::content::Content;
+use crate::node_process::content::{Content, Quote};
 use axum::Json;
 use axum::extract::{Path, State};
 use protocol::envelope::Verified;
+use protocol::evidence::Holder;
 use protocol::ids::{ContributionId, DataNetId, ManifestId, ReceiptId};
 use protocol::ledger::keys;
 use protocol::ledger::records::{
-    ContributionRecord, ManifestState, ManifestStatus, ModelRecord, PaidPassage, ReceiptRecord, ReceiptState, Role,
-    Settlement,
+    Admission, AdmissionRecord, ContributionRecord, ManifestState, ManifestStatus, ModelRecord, PaidPassage,
+    ReceiptRecord, ReceiptState, Role, Settlement,
 };
 use protocol::objects::Object;
 use protocol::refusal::Refusal;
 use std::collections::BTreeMap;
 
 /// Bytes of text shown on each side of a passage's earliest occurrence.
-const AROUND_BYTES: usize = 120;
+const AROUND_BYTES: u64 = 120;
 /// Versions of a DataNet that are searched at most.
 const MAX_VERSIONS: usize = 4096;
 
@@ -90,6 +91,15 @@ impl Known<'_> {
         Ok(record)
     }
 
+    /// The place of a contribution in the order of admission.
+    fn order(&self, id: &ContributionId) -> Result<u64, ApiError> {
+        let record: Option<AdmissionRecord> = self.view.record(&keys::admission(id))?;
+        match record.map(|record| record.state) {
+            Some(Admission::Admitted { order, .. }) => Ok(order),
+            _ => Err(ApiError::unknown("admission of contribution", &id.to_string())),
+        }
+    }
+
     fn datanet(&mut self, id: DataNetId) -> Result<&Searched, ApiError> {
         if !self.datanets.contains_key(&id) {
             let (mut manifests, mut active) = (Vec::new(), Vec::new());
@@ -115,13 +125,20 @@ impl Known<'_> {
         let contribution = self.contribution(passage.contribution)?;
         let content = self.content;
         let datanet = self.datanet(contribution.datanet)?;
-        let places = content.explain(&datanet.manifests, &text, AROUND_BYTES);
-        let datanet_name = datanet.name.clone();
+        let places = content.explain(&datanet.manifests, &text);
+        let (datanet_name, manifests) = (datanet.name.clone(), datanet.manifests.clone());
         let document = contribution.documents.get(passage.document as usize).cloned();
         let document = document.ok_or_else(|| ApiError::unknown("document", &passage.document.to_string()))?;
         let (documents, occurrences) = (places.documents(), places.occurrences());
         let contributions = places.contributions.len() as u64;
-        let (before, after) = places.context.map(|context| (context.before, context.after)).unwrap_or_default();
+        let holder = Holder {
+            order: self.order(&passage.contribution)?,
+            contribution: passage.contribution,
+            document: passage.document,
+            offset: passage.offset,
+        };
+        let quote = content.quote(&manifests, &holder, passage.length, &document.hash, AROUND_BYTES);
+        let Quote { offset, before, passage: there, after } = quote.unwrap_or_default();
         Ok(SpanShown {
             start: passage.start,
             end: passage.end,
@@ -134,13 +151,14 @@ impl Known<'_> {
             title: contribution.title,
             document: document.title,
             document_hash: document.hash.to_string(),
-            offset: passage.offset,
+            offset,
             datanet: contribution.datanet.to_string(),
             datanet_name,
             documents,
             contributions,
             occurrences,
             before,
+            there,
             after,
         })
     }

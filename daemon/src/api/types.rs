@@ -592,7 +592,7 @@ pub struct SpanShown {
     pub document: String,
     /// BLAKE3 of the document.
     pub document_hash: String,
-    /// Where the passage starts there.
+    /// The byte at which the passage starts there.
     pub offset: u64,
     /// The DataNet.
     pub datanet: String,
@@ -604,8 +604,10 @@ pub struct SpanShown {
     pub contributions: u64,
     /// How often it stands there in all.
     pub occurrences: u64,
-    /// The text before its earliest occurrence.
+    /// The text before it in the document; empty, as is what follows, when this node does not have it.
     pub before: String,
+    /// The passage as the document has it: case, spaces and punctuation may differ from the answer's.
+    pub there: String,
     /// The text after it.
     pub after: String,
 }

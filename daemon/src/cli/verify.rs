@@ -89,7 +89,8 @@ fn as_json(proved: &Proved, note: Option<&str>) -> Value {
             "document": contribution
                 .and_then(|contribution| contribution.documents.get(span.document as usize))
                 .map(|document| document.title.clone()),
-            "offset": span.offset,
+            "offset": proved.passages[index].offset,
+            "there": proved.passages[index].text,
         })
     });
     json!({
@@ -134,8 +135,12 @@ fn as_text(proved: &Proved, note: Option<&str>, paint: Paint) -> String {
     for (index, span) in proved.settlement.spans.iter().enumerate() {
         let contribution = proved.contributions.get(&span.contribution);
         let credit = contribution.map_or("", |contribution| contribution.credit.as_str());
-        text += &format!("\n  {} {}", paint.bold(credit), paint.dim(format!("wrote, at byte {}:", span.offset)));
-        text += &format!("\n    {}", passage(proved, index).replace('\n', "\n    "));
+        text += &format!(
+            "\n  {} {}",
+            paint.bold(credit),
+            paint.dim(format!("wrote, at byte {}:", proved.passages[index].offset))
+        );
+        text += &format!("\n    {}", proved.passages[index].text.replace('\n', "\n    "));
     }
     text += "\n\n";
     let rows: Vec<Vec<String>> = proved

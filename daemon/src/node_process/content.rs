@@ -11,8 +11,9 @@ use crate::network::NetworkHandle;
 use attribution::near::Known;
 use attribution::span::{Index, IndexError, Occurrences};
 use protocol::envelope::Verified;
-use protocol::evidence::{Answer, Evidence, Partial};
-use protocol::ids::{ContributionId, DataNetId, ManifestId, ObjectId, ReceiptId};
+use protocol::evidence::{Answer, AnswerTooLong, Evidence, Holder, Partial, fold_answer};
+use protocol::fold::fold;
+use protocol::ids::{ContributionId, DataNetId, Hash32, ManifestId, ObjectId, ReceiptId};
 use protocol::ledger::keys;
 use protocol::node::Input;
 use protocol::objects::{Contribution, Object};
@@ -33,7 +34,7 @@ pub(super) enum ContentError {
     #[error("{what} {id} is not in the database")]
     Missing { what: &'static str, id: ObjectId },
     #[error("no peer has document {title:?} ({hash})")]
-    NoPeer { title: String, hash: protocol::ids::Hash32 },
+    NoPeer { title: String, hash: Hash32 },
     #[error("document {title:?} of contribution {contribution} cannot be admitted: {source}")]
     Document { title: String, contribution: ContributionId, source: attribution::span::DocumentError },
     #[error("document {title:?} of contribution {contribution} has {got} bytes, and not the {said} that it says")]
@@ -52,6 +53,23 @@ pub(super) enum ContentError {
     Known(#[from] KnownError),
     #[error("{0}")]
     Other(String),
+}
+
+/// A passage as its document has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quote {
+    /// The byte at which it starts.
+    pub offset: u64,
+    /// The text before it.
+    pub before: String,
+    /// Its text.
+    pub passage: String,
+    /// The text after it.
+    pub after: String,
+}
+
+fn is_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
 }
 
 /// Why it is not told how much of a contribution is known.
@@ -164,9 +182,10 @@ impl Content {
     }
 
     /// Where a passage stands in the manifests given, for people.
-    pub fn explain(&self, manifests: &[ManifestId], passage: &str, around: usize) -> Occurrences {
+    pub fn explain(&self, manifests: &[ManifestId], passage: &str) -> Occurrences {
+        let folded = fold(passage);
         let indices = manifests.iter().filter_map(|manifest| Some((*manifest, self.shared.index(manifest)?)));
-        let found = indices.filter_map(|(manifest, index)| match index.explain(passage, around) {
+        let found = indices.filter_map(|(manifest, index)| match index.explain(folded.text(), 0) {
             Ok(found) => Some(found),
             Err(error) => {
                 tracing::error!(manifest = %manifest, "an index cannot be used: {error}");
@@ -174,6 +193,39 @@ impl Content {
             }
         });
         found.fold(Occurrences::default(), Occurrences::merge)
+    }
+
+    /// A passage as its document has it, for people, with up to so many bytes of text on each side: the passage of so many
+    /// bytes of folded text that stands where a holder says, in a document with this hash. Nothing where it is not here.
+    pub fn quote(
+        &self,
+        manifests: &[ManifestId],
+        holder: &Holder,
+        length: u32,
+        document: &Hash32,
+        around: u64,
+    ) -> Option<Quote> {
+        let indices = manifests.iter().filter_map(|manifest| self.shared.index(manifest));
+        let range = indices.filter_map(|index| index.original(holder, length.into()).ok()).next()?;
+        let size = self.shared.blobs.len(document).ok()??;
+        let from = range.start.saturating_sub(around);
+        let to = range.end.saturating_add(around).min(size);
+        let bytes = self.shared.blobs.read_range(document, from, to.checked_sub(from)?).ok()??;
+        let place = |at: u64| usize::try_from(at - from).ok().filter(|at| *at <= bytes.len());
+        let (start, end) = (place(range.start)?, place(range.end)?);
+        let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+        // What is cut at the outer ends may be a part of a code point.
+        let first = bytes[..start].iter().position(|byte| !is_continuation(*byte)).unwrap_or(start);
+        let after = match std::str::from_utf8(&bytes[end..]) {
+            Ok(after) => after.to_owned(),
+            Err(error) => text(&bytes[end..end + error.valid_up_to()]),
+        };
+        Some(Quote {
+            offset: range.start,
+            before: text(&bytes[first..start]),
+            passage: text(&bytes[start..end]),
+            after,
+        })
     }
 }
 
@@ -257,7 +309,9 @@ impl Shared {
         for id in job.receipts {
             let found = answers.remove(&id).map_or_else(|| self.open_answer(&id), |answer| Ok(Some(answer)))?;
             let output = found.ok_or(ContentError::Missing { what: "receipt", id: id.into() })?;
-            let answer = Answer::new(&output).map_err(|error| ContentError::Other(error.to_string()))?;
+            let too_long = |error: AnswerTooLong| ContentError::Other(error.to_string());
+            let folded = fold_answer(&output).map_err(too_long)?;
+            let answer = Answer::of(&folded).map_err(too_long)?;
             let mut found = Partial::empty(&answer);
             for (manifest, index) in &indices {
                 let more = index.evidence(&answer);

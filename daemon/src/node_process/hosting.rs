@@ -10,9 +10,9 @@ use super::content::{ContentError, Shared};
 use super::known::{TooMuchKnown, judge};
 use crate::metrics;
 use crate::network::Protocol;
-use attribution::fold::fold;
-use attribution::span::{Index, IndexError, IndexWriter, Limits, NewDocument, Segment, UNFOLDED, check_document};
+use attribution::span::{FOLDED, Index, IndexError, IndexWriter, Limits, NewDocument, Segment, check_document};
 use libp2p::PeerId;
+use protocol::fold::fold;
 use protocol::ids::{ContributionId, DataNetId, ManifestId};
 use protocol::ledger::keys;
 use protocol::ledger::records::{Admission, AdmissionRecord, DataNetRecord, ManifestState, ManifestStatus};
@@ -236,9 +236,9 @@ impl Shared {
     fn open_or_build(&self, id: ManifestId, contributions: &[Admitted]) -> Result<Index, ContentError> {
         let folder = self.folder.join(id.to_string());
         match Index::open(&folder) {
-            Ok(index) if holds(&index, contributions)? => return Ok(index),
+            Ok(index) if index.fold() == FOLDED && holds(&index, contributions)? => return Ok(index),
             Ok(_) => {
-                tracing::warn!(manifest = %id, "the index on the disk is of other contributions; it is made again")
+                tracing::warn!(manifest = %id, "the index on the disk is of other contributions, or of another kind; it is made again")
             }
             Err(IndexError::Missing { .. }) => {}
             Err(error) => tracing::warn!(manifest = %id, "the index is made again: {error}"),
@@ -263,7 +263,7 @@ impl Shared {
             })
             .transpose()
         };
-        let mut writer = IndexWriter::create(&folder, UNFOLDED)?;
+        let mut writer = IndexWriter::create(&folder, FOLDED)?;
         writer.add(&Limits { memory_bytes: INDEXING_BYTES, ..Limits::default() }, next, |_| ())?;
         Ok(Index::open(&folder)?)
     }

@@ -1,10 +1,13 @@
 //! An answer, cut into words once.
 
+use crate::fold::{Folded, MAX_EXPANSION, fold};
 use crate::limits::MAX_ANSWER_BYTES;
 use crate::words::{Class, class_of, words};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// Bytes of a folded answer at most.
+const MAX_FOLDED_BYTES: usize = MAX_ANSWER_BYTES * MAX_EXPANSION;
 /// What a context weighs at least: eight words, or twelve of scripts written without spaces.
 const CONTEXT_WEIGHT: u32 = 24;
 /// What a word weighs in a context.
@@ -44,8 +47,25 @@ pub struct AnswerTooLong {
     pub most: usize,
 }
 
+/// The text of a receipt's answer in which evidence looks: folded, so that light edits do not matter.
+///
+/// # Errors
+/// When the answer is longer than one may be.
+pub fn fold_answer(output: &str) -> Result<Folded, AnswerTooLong> {
+    let (length, most) = (output.len(), MAX_ANSWER_BYTES);
+    if length > most { Err(AnswerTooLong { length, most }) } else { Ok(fold(output)) }
+}
+
 impl<'a> Answer<'a> {
-    /// Cuts `text` into words.
+    /// The words of an answer that [`fold_answer`] folded.
+    ///
+    /// # Errors
+    /// When its folded text is longer than what folding makes of any answer.
+    pub fn of(folded: &'a Folded) -> Result<Self, AnswerTooLong> {
+        Self::up_to(MAX_FOLDED_BYTES, folded.text())
+    }
+
+    /// Cuts a text into words as it is.
     ///
     /// # Errors
     /// When it is longer than an answer may be.

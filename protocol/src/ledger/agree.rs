@@ -27,7 +27,8 @@ use super::run::Run;
 use super::view::{Overlay, Read, decode};
 use crate::block::ValidatorSet;
 use crate::crypto::{attribution_commitment, attribution_root};
-use crate::evidence::{Answer, Evidence, EvidenceError, Span};
+use crate::evidence::{Answer, Evidence, EvidenceError, Span, fold_answer};
+use crate::fold::MAX_EXPANSION;
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ReceiptId};
 use crate::objects::{AttributionCommit, AttributionReveal};
 use crate::refusal::Refusal;
@@ -335,7 +336,8 @@ impl Run<'_> {
         // A sealed receipt has its answer, and that was short enough to be sealed.
         let text = self.view.answer(&receipt).unwrap_or_default();
         let too_long = |_| BodyRefused::Scope { receipt, datanet };
-        let answer = Answer::new(&text).map_err(too_long)?;
+        let folded = fold_answer(&text).map_err(too_long)?;
+        let answer = Answer::of(&folded).map_err(too_long)?;
         evidence.check(&answer).map_err(|source| BodyRefused::Evidence { receipt, source })?;
         match evidence.spans.iter().chain(&evidence.earlier).find(|span| !holders.hold(span)) {
             Some(span) => Err(BodyRefused::Holder { receipt, contribution: span.holder.contribution }),
@@ -354,7 +356,7 @@ struct Holders<'a> {
 }
 
 impl Holders<'_> {
-    /// Does the span's holder exist, in its place of the order, with a document long enough?
+    /// Does the span's holder exist, in its place of the order, with a document that is long enough once it is folded?
     fn hold(&mut self, span: &Span) -> bool {
         let holder = &span.holder;
         if !self.known.contains_key(&holder.contribution) {
@@ -363,7 +365,8 @@ impl Holders<'_> {
         let Some(Some((order, documents))) = self.known.get(&holder.contribution) else { return false };
         let document = usize::try_from(holder.document).ok().and_then(|index| documents.get(index));
         let end = holder.offset.checked_add(u64::from(span.end - span.start));
-        *order == holder.order && document.zip(end).is_some_and(|(bytes, end)| end <= *bytes)
+        let longest = |bytes: &u64| bytes.saturating_mul(MAX_EXPANSION as u64);
+        *order == holder.order && document.zip(end).is_some_and(|(bytes, end)| end <= longest(bytes))
     }
 
     fn look_up(&self, id: &ContributionId) -> Option<(u64, Vec<u64>)> {

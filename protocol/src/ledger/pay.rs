@@ -15,9 +15,9 @@ use super::records::*;
 use super::run::{NONCE_WINDOW, Run};
 use super::view::Read;
 use crate::crypto::document_hash;
-use crate::evidence::Answer;
+use crate::evidence::{Answer, AnswerTooLong, fold_answer};
 use crate::ids::{DataNetId, ModelId, ObjectId, ReceiptId};
-use crate::limits::{MAX_ANSWER_BYTES, MAX_BASE_DEPTH};
+use crate::limits::MAX_BASE_DEPTH;
 use crate::objects::{Action, Drops, LineageEntry, ModelManifest, Operation, Receipt};
 use crate::refusal::Refusal;
 use std::collections::BTreeSet;
@@ -162,11 +162,13 @@ impl Run<'_> {
 
     /// The room that an answer's evidence may take in a later block; refused when no block, or not this one, has it.
     fn check_evidence_bytes(&self, output: &str, datanets: u64) -> Result<u64, Refusal> {
-        let answer = Answer::new(output).map_err(|error| Refusal::Oversize {
+        let too_long = |error: AnswerTooLong| Refusal::Oversize {
             what: "the answer",
             got: error.length as u64,
-            limit: MAX_ANSWER_BYTES as u64,
-        })?;
+            limit: error.most as u64,
+        };
+        let folded = fold_answer(output).map_err(too_long)?;
+        let answer = Answer::of(&folded).map_err(too_long)?;
         let limit = evidence_budget(&self.ctx.params);
         let bytes = evidence_bound(&answer).saturating_mul(datanets);
         if bytes > limit {

@@ -19,7 +19,8 @@ use super::records::*;
 use super::run::Run;
 use super::view::{Read, decode};
 use crate::crypto::document_hash;
-use crate::evidence::{Answer, Attribution, Evidence, attribute, divide, divide_capped};
+use crate::evidence::{Answer, Attribution, Evidence, PaidSpan, Span, attribute, divide, divide_capped, fold_answer};
+use crate::fold::Folded;
 use crate::genesis::{Params, WHOLE_BP};
 use crate::ids::{Account, ContributionId, DataNetId, ModelId, ReceiptId};
 use crate::limits::MAX_BASE_DEPTH;
@@ -117,6 +118,26 @@ impl Division<'_> {
     }
 }
 
+/// The parts of an answer that are paid, as they stand in its record.
+pub(crate) fn passages(folded: &Folded, attribution: &Attribution) -> Vec<PaidPassage> {
+    let passage = |paid: &PaidSpan| {
+        let Span { start, end, holder } = paid.span;
+        // Every word comes from somewhere. An answer is far shorter than 2^32 bytes.
+        let original = folded.original(start as usize..end as usize).unwrap_or_default();
+        let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        PaidPassage {
+            start: narrow(original.start),
+            end: narrow(original.end),
+            contribution: holder.contribution,
+            document: holder.document,
+            offset: holder.offset,
+            length: end - start,
+            bits_q16: paid.bits_q16,
+        }
+    };
+    attribution.paid.iter().map(passage).collect()
+}
+
 impl Line {
     /// A line that names nobody yet.
     fn of(role: Role, amount: u128) -> Self {
@@ -139,23 +160,24 @@ impl Run<'_> {
             self.view.scan(&keys::parts(&id)).into_iter().map(|(key, value)| decode(key, value)).collect();
         let text = self.view.answer(&id).unwrap_or_default();
         // A sealed receipt has its answer, and that was short enough to be sealed.
-        let Ok(answer) = Answer::new(&text) else { return };
+        let Ok(folded) = fold_answer(&text) else { return };
+        let Ok(answer) = Answer::of(&folded) else { return };
         // Parts are each of their own DataNet, so they cannot disagree; if one did, it would not count.
         let merge = |merged: Evidence, part: &Evidence| merged.clone().merge(&answer, part).unwrap_or(merged);
-        self.settle_receipt(id, record, &answer, &parts.iter().fold(evidence, merge));
+        let evidence = parts.iter().fold(evidence, merge);
+        let attribution = attribute(&answer, &evidence);
+        self.settle_receipt(id, record, &evidence, &attribution, passages(&folded, &attribution));
     }
 
-    fn settle_receipt(&mut self, id: ReceiptId, mut record: ReceiptRecord, answer: &Answer<'_>, evidence: &Evidence) {
-        let attribution = attribute(answer, evidence);
-        let lines = self.lines(&record, &attribution);
-        let spans = attribution.paid.iter().map(|paid| PaidPassage {
-            start: paid.span.start,
-            end: paid.span.end,
-            contribution: paid.span.holder.contribution,
-            document: paid.span.holder.document,
-            offset: paid.span.holder.offset,
-            bits_q16: paid.bits_q16,
-        });
+    fn settle_receipt(
+        &mut self,
+        id: ReceiptId,
+        mut record: ReceiptRecord,
+        evidence: &Evidence,
+        attribution: &Attribution,
+        spans: Vec<PaidPassage>,
+    ) {
+        let lines = self.lines(&record, attribution);
         self.release_fee(record.fee);
         self.pay(&lines);
         record.state = ReceiptState::Settled(Settlement {
@@ -163,7 +185,7 @@ impl Run<'_> {
             evidence: document_hash(&evidence.to_bytes()),
             covered_words: attribution.covered_words,
             total_words: attribution.total_words,
-            spans: spans.collect(),
+            spans,
             lines,
         });
         self.view.put(keys::receipt(&id), &record);

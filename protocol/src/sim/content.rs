@@ -2,6 +2,7 @@
 
 use crate::evidence::answer::Word;
 use crate::evidence::{Answer, Evidence, Frequencies, Holder, Partial, Span};
+use crate::fold::fold;
 use crate::ids::{DataNetId, Hash32, ManifestId, ReceiptId};
 use crate::ledger::records::Admission;
 use crate::ledger::{Read as _, State};
@@ -18,11 +19,12 @@ pub struct Content {
 }
 
 /// A document, and where it stands.
-struct Source<'a> {
+struct Source {
     holder: Holder,
-    text: &'a str,
+    /// Folded.
+    text: String,
     bounds: BTreeSet<usize>,
-    words: Vec<&'a str>,
+    words: Vec<String>,
 }
 
 impl Content {
@@ -51,7 +53,7 @@ impl Content {
     }
 
     /// The documents of manifests, earliest admitted first.
-    fn sources(&self, state: &State, manifests: &[ManifestId]) -> Vec<Source<'_>> {
+    fn sources(&self, state: &State, manifests: &[ManifestId]) -> Vec<Source> {
         let mut sources = Vec::new();
         for contribution in manifests.iter().filter_map(|id| state.manifest(id)).flat_map(|record| record.added) {
             let admission = state.admission(&contribution).map(|record| record.state);
@@ -61,9 +63,10 @@ impl Content {
                 continue;
             };
             for (document, described) in (0_u32..).zip(&record.documents) {
-                let Some(text) = self.documents.get(&described.hash).map(String::as_str) else { continue };
-                let bounds = words(text).flat_map(|word| [word.start, word.end]).collect();
-                let words = words(text).map(|word| &text[word]).collect();
+                let Some(text) = self.documents.get(&described.hash) else { continue };
+                let (text, _) = fold(text).into_parts();
+                let bounds = words(&text).flat_map(|word| [word.start, word.end]).collect();
+                let words = words(&text).map(|word| text[word].to_owned()).collect();
                 let holder = Holder { order, contribution, document, offset: 0 };
                 sources.push(Source { holder, text, bounds, words });
             }
@@ -73,7 +76,7 @@ impl Content {
     }
 }
 
-impl Source<'_> {
+impl Source {
     /// Where a passage stands in this document, from a word's start to a word's end.
     fn find(&self, passage: &str) -> Option<Holder> {
         let at_words = |at: &usize| self.bounds.contains(at) && self.bounds.contains(&(at + passage.len()));
@@ -82,8 +85,10 @@ impl Source<'_> {
     }
 }
 
-fn search(text: &str, sources: &[Source<'_>], datanet: &DataNetId) -> Evidence {
-    let Ok(answer) = Answer::new(text) else { return Evidence::default() };
+fn search(output: &str, sources: &[Source], datanet: &DataNetId) -> Evidence {
+    let folded = fold(output);
+    let Ok(answer) = Answer::of(&folded) else { return Evidence::default() };
+    let text = folded.text();
     let find = |passage: &str| sources.iter().find_map(|source| source.find(passage));
     // The longest match from each word, and the first holder of the context that starts with it.
     let (mut spans, mut contexts) = (Vec::new(), Vec::new());
@@ -98,7 +103,7 @@ fn search(text: &str, sources: &[Source<'_>], datanet: &DataNetId) -> Evidence {
     let mut counts = vec![0; answer.distinct_words()];
     for word in answer.words() {
         let spelled = &text[word.start as usize..word.end as usize];
-        let count = |source: &Source<'_>| source.words.iter().filter(|other| **other == spelled).count() as u64;
+        let count = |source: &Source| source.words.iter().filter(|other| other.as_str() == spelled).count() as u64;
         counts[word.distinct as usize] = sources.iter().map(count).sum();
     }
     let all = sources.iter().map(|source| source.words.len() as u64).sum();

@@ -101,6 +101,35 @@ fn a_copy_with_something_added_is_paid_for_that_alone() {
     node.stop();
 }
 
+/// Line breaks, case, quotation marks and what nobody sees are not what makes a sentence somebody's.
+#[test]
+fn light_edits_cost_an_author_nothing() {
+    let node = TestNode::start();
+    let remote = &node.remote;
+    let datanet = datanet(&node, false);
+    let written = "\u{feff}He said:\n\n  \u{201c}The old cartog\u{ad}rapher folded\r\n  HIS last map of the northern\n  islands\u{201d}\n";
+    admitted(&node, datanet, "ben", written);
+    let manifest = remote.publish(&key("owner"), &datanet, None).expect("it is published");
+    active(&node, &manifest);
+    let model = model(&node, manifest);
+    let id = remote.submit_receipt(&key("payer"), &key("operator"), receipt(&node, model)).expect("it is taken");
+    remote.wait_settled(&id, PATIENCE, |_| ()).expect("it is settled");
+    let explained = remote.explain(&id).expect("it is explained");
+    let [span] = explained.spans.as_slice() else { panic!("one passage: {:?}", explained.spans) };
+    // Each side as it was written.
+    assert_eq!(span.text, "the old cartographer folded his last map of the northern islands");
+    let there = "The old cartog\u{ad}rapher folded\r\n  HIS last map of the northern\n  islands";
+    assert_eq!(
+        (span.there.as_str(), span.before.as_str(), span.after.as_str()),
+        (there, "\u{feff}He said:\n\n  \u{201c}", "\u{201d}\n",)
+    );
+    assert_eq!(written.find(there), usize::try_from(span.offset).ok());
+    let proof = remote.proof(&id, None).expect("it is made");
+    let proved = verify(&proof, &Trust::of_genesis(&node.genesis)).expect("it holds");
+    assert_eq!((proved.passages[0].offset, proved.passages[0].text.as_str()), (span.offset, there));
+    node.stop();
+}
+
 #[test]
 fn a_damaged_index_is_made_again() {
     let node = TestNode::start();

@@ -24,7 +24,7 @@ pub struct Settlement {
 /// A passage of the answer that is paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct PaidPassage {
-    /// Its first byte in the answer.
+    /// Its first byte in the answer, as that was given.
     pub start: u32,
     /// The byte after its last.
     pub end: u32,
@@ -32,8 +32,10 @@ pub struct PaidPassage {
     pub contribution: ContributionId,
     /// The document's index in the contribution.
     pub document: u32,
-    /// Where it starts there.
+    /// The byte of the document's folded text at which it starts.
     pub offset: u64,
+    /// How many bytes of that it has.
+    pub length: u32,
     /// Its weight: bits times 2^16.
     pub bits_q16: u64,
 }

@@ -213,7 +213,7 @@ fn agreed_nonsense_settles_nothing() {
         ("evidence", |body| evidence(body).spans[0].start += 1),
         ("holder", |body| evidence(body).spans[0].holder.order += 1),
         ("holder", |body| evidence(body).spans[0].holder.document = 1),
-        ("holder", |body| evidence(body).spans[0].holder.offset = 1),
+        ("holder", |body| evidence(body).spans[0].holder.offset = 1 << 20),
         ("holder", |body| evidence(body).spans[0].holder.contribution = ContributionId([1; 32])),
     ];
     for (index, (expected, spoil)) in table.into_iter().enumerate() {

@@ -4,7 +4,8 @@ use protocol::block::{Block, Body, Certificate, Header};
 use protocol::crypto::{SecretKey, Signature, attribution_commitment, content_root, document_hash};
 use protocol::envelope::{Verified, seal};
 use protocol::evidence::answer::Word;
-use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Span};
+use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Span, fold_answer};
+use protocol::fold::fold;
 use protocol::genesis::{Genesis, GenesisValidator, Params};
 use protocol::ids::*;
 use protocol::ledger::records::{Admission as Admitted, ReceiptRecord, ReceiptState, Settlement};
@@ -328,8 +329,9 @@ impl World {
     // Honest validators.
 
     /// What a naive search finds for one receipt in one DataNet's manifests.
-    pub(crate) fn search(&self, text: &str, datanet: DataNetId, manifests: &[ManifestId]) -> Evidence {
-        let answer = Answer::new(text).expect("a short answer");
+    pub(crate) fn search(&self, output: &str, datanet: DataNetId, manifests: &[ManifestId]) -> Evidence {
+        let folded = fold_answer(output).expect("a short answer");
+        let (answer, text) = (Answer::of(&folded).expect("a short answer"), folded.text());
         let mut spans = Vec::new();
         let mut counts = vec![0_u64; answer.distinct_words()];
         let mut total = 0;
@@ -338,7 +340,8 @@ impl World {
                 panic!("{id} is in a manifest and not admitted")
             };
             for (document, entry) in (0..).zip(self.state.contribution(&id).expect("a contribution").documents) {
-                let content = &self.texts[&entry.hash];
+                let content = fold(&self.texts[&entry.hash]);
+                let content = content.text();
                 let places: Vec<_> = words(content).collect();
                 total += places.len() as u64;
                 for place in &places {

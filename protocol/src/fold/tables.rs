@@ -1,7 +1,7 @@
 //! What folding needs to know about a code point.
 
+use crate::words::ends_word;
 use caseless::Caseless;
-use protocol::words::ends_word;
 
 /// The version of Unicode whose tables fold text. Another one would fold some texts otherwise, so it changes only
 /// together with every index that holds folded text.
@@ -61,7 +61,7 @@ pub(super) const YPOGEGRAMMENI: char = '\u{345}';
 /// What `YPOGEGRAMMENI` folds to.
 pub(super) const IOTA: char = 'ι';
 
-/// What a code point does to the words around it: `protocol::words`, with apostrophes among the separators.
+/// What a code point does to the words around it: [`crate::words`], with apostrophes among the separators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// Part of no word.

@@ -1,8 +1,8 @@
 //! Folded text: examples in many scripts, an oracle that follows the rules one by one over whole texts, and the laws.
 
-use attribution::fold::{FoldMap, Folded, MAX_EXPANSION, UNICODE_VERSION, fold};
 use caseless::Caseless;
 use proptest::prelude::*;
+use protocol::fold::{FoldMap, Folded, MAX_EXPANSION, UNICODE_VERSION, fold};
 use protocol::words::words;
 use std::ops::Range;
 use unicode_normalization::UnicodeNormalization;

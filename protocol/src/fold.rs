@@ -7,23 +7,23 @@
 //! # The rules
 //!
 //! Unicode's toNFKC_Casefold (The Unicode Standard, section 3.13, D146 and D147; UAX #15; UAX #31) with the words of
-//! [`protocol::words`], in one pass over the text:
+//! [`crate::words`], in one pass over the text:
 //!
 //! 1. **Decompose.** Every code point is replaced by its full compatibility decomposition (NFKD): full width, half
 //!    width, ligatures, circled, superscript and mathematical letters, fractions, presentation forms of Arabic, Hangul
 //!    syllables.
 //! 2. **Remove what leaves no trace**: code points with the property `Default_Ignorable_Code_Point` (soft hyphen,
 //!    zero-width space, joiner and non-joiner, directions, variation selectors, byte order mark, Hangul fillers),
-//!    U+0640 (tatweel), and the marks that are separators for `protocol::words` (U+302A to U+302F, U+0FC6).
+//!    U+0640 (tatweel), and the marks that are separators for [`crate::words`] (U+302A to U+302F, U+0FC6).
 //! 3. **Order marks** canonically. A mark, here, is a code point with a canonical combining class above 0, any other is
 //!    a starter. Of more than 30 marks in a row the first 30 in that order are kept, and no more are ever held in
 //!    memory.
 //! 4. **Fold case**, fully and without a language (CaseFolding.txt, status C and F). U+0131 (dotless i) folds to i.
-//! 5. **Drop marks that stand on nothing**: a mark that joins words for `protocol::words`, but does not follow a code
+//! 5. **Drop marks that stand on nothing**: a mark that joins words for [`crate::words`], but does not follow a code
 //!    point that does. And drop U+0307 (dot above) among the marks on an i.
 //! 6. **Compose** canonically (NFC).
 //! 7. **Divide into words.** Every longest run of separators becomes one space, or nothing at the start and at the end.
-//!    Separators are those of `protocol::words`, and the letters that look like apostrophes (U+02B9 to U+02BF, U+02C8,
+//!    Separators are those of [`crate::words`], and the letters that look like apostrophes (U+02B9 to U+02BF, U+02C8,
 //!    U+02EE, U+A78B, U+A78C).
 //!
 //! The tables are those of Unicode 16.0, whatever the machine ([`UNICODE_VERSION`]).
@@ -46,7 +46,7 @@
 //!
 //! - Folding a folded text changes nothing.
 //! - Canonically equivalent texts (NFC, NFD) fold to the same text, and so does a text in upper or lower case.
-//! - The words of the folded text, as `protocol::words` divides it, are those of its [`FoldMap`], whose ranges are at
+//! - The words of the folded text, as [`crate::words`] divides it, are those of its [`FoldMap`], whose ranges are at
 //!   code points of the original text, lie inside it and never go backwards. They need not be at word bounds of the
 //!   original text: one code point can hold several folded words. The original range of a word, folded alone, holds
 //!   that word, and all ranges together are at most 32 times as long as the text.
@@ -61,9 +61,9 @@ mod tables;
 pub use map::{FoldMap, MapError, Ranges};
 pub use tables::UNICODE_VERSION;
 
+use crate::words::words;
 use folder::Folder;
 use map::BLOCK_WORDS;
-use protocol::words::words;
 use std::ops::Range;
 
 /// How many times as long as the text its folding is at most, in bytes. The worst is U+FDFA, a blessing of 18 letters

@@ -4,7 +4,7 @@ use super::Folded;
 use super::map::{BLOCK_WORDS, FoldMap, Origin};
 use super::marks::{Mark, Marks};
 use super::tables::{Class, DOT_ABOVE, IOTA, YPOGEGRAMMENI, class_of, fold_case, is_removed};
-use protocol::words::words;
+use crate::words::words;
 use unicode_normalization::char::{canonical_combining_class, compose, decompose_compatible};
 
 /// No code point below this one is a mark.
