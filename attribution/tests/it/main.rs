@@ -3,6 +3,8 @@
 mod docs;
 mod earlier;
 mod index;
+mod model;
+mod model_files;
 mod near;
 mod passage;
 mod segment;
