@@ -8,10 +8,10 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tributary/targ
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim bench bench-spans chaos fuzz lint check fmt
+.PHONY: help setup demo test sim bench bench-spans bench-influence chaos fuzz lint check fmt
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install what a build needs and this machine lacks
 	@scripts/setup
@@ -33,6 +33,10 @@ bench: setup ## measure the figures of docs/benchmarks.md on this machine
 bench-spans: setup ## the span index beside infini-gram and tokengrams; ARGS=--quick for minutes instead of an hour
 	cargo build --release --locked --bin tributary
 	scripts/bench-spans $(ARGS)
+
+bench-influence: setup ## influence against retraining, beside dattri; ARGS=digits-lr for the quick half
+	cargo build --release --locked --bin tributary
+	scripts/bench-influence $(ARGS)
 
 chaos: setup ## real processes under load, killed, frozen, wiped, cut off; ARGS="--kills 100 --json FILE"
 	scripts/chaos $(ARGS)

@@ -12,7 +12,7 @@ pub mod cheap;
 
 pub use batch::{Claim, verify_all};
 
-use crate::ids::{Account, BlockId, DataNetId, Hash32, ObjectId, to_hex};
+use crate::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ObjectId, to_hex};
 use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes};
@@ -224,6 +224,64 @@ pub fn content_root(parent: &Hash32, documents: &[Hash32]) -> Hash32 {
 /// What a receipt says of its prompt. The salt keeps short prompts from being guessed.
 pub fn prompt_commitment(salt: &[u8; 32], prompt: &str) -> Hash32 {
     Hash32(derive("tributary v1 prompt", &[salt, prompt.as_bytes()]))
+}
+
+/// The leaf of an influence row: the gradient in integers, bound to its example and contribution.
+pub fn influence_row(example: &Hash32, contribution: &ContributionId, scale: u32, codes: &[i8]) -> Hash32 {
+    static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tributary v1 influence row"));
+    let mut hasher = blake3::Hasher::new_from_context_key(&KEY);
+    hasher.update(&example.0).update(&contribution.0).update(&scale.to_le_bytes());
+    // Codes are hashed as the bytes that they are stored as, some at a time on the stack.
+    let mut bytes = [0; 1024];
+    for codes in codes.chunks(bytes.len()) {
+        let bytes = &mut bytes[..codes.len()];
+        bytes.iter_mut().zip(codes).for_each(|(byte, code)| *byte = code.cast_unsigned());
+        hasher.update(bytes);
+    }
+    Hash32(hasher.finalize().into())
+}
+
+/// An inner node of the tree over influence rows.
+pub fn influence_node(left: &Hash32, right: &Hash32) -> Hash32 {
+    static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tributary v1 influence node"));
+    Hash32(derive_from(&KEY, &[left.0, right.0].concat()))
+}
+
+/// The root of a tree over no influence rows.
+pub fn influence_empty() -> Hash32 {
+    Hash32(derive("tributary v1 influence empty", &[]))
+}
+
+/// The influence root: a hash of the header's bytes without the root itself.
+pub fn influence_root(header: &[u8]) -> Hash32 {
+    Hash32(derive("tributary v1 influence", &[header]))
+}
+
+/// The hash of a layout's canonical bytes: which parameters the entries of influence rows belong to.
+pub fn influence_layout(layout: &[u8]) -> Hash32 {
+    Hash32(derive("tributary v1 influence layout", &[layout]))
+}
+
+/// The seed of everything random about a model's influence rows. The beacon is drawn after checkpoint and data are
+/// committed, so that nobody fits data to what a projection does not see.
+pub fn influence_seed(checkpoint: &Hash32, data: &Hash32, beacon: &Hash32) -> [u8; 32] {
+    derive("tributary v1 influence seed", &[&checkpoint.0, &data.0, &beacon.0])
+}
+
+/// Bits without end for one part of a random projection.
+pub fn projection_bits(seed: &[u8; 32], part: u64) -> blake3::OutputReader {
+    stream("tributary v1 influence projection", seed, part)
+}
+
+/// Bits without end by which the labels of one example's Fisher rows are sampled.
+pub fn label_bits(seed: &[u8; 32], example: u64) -> blake3::OutputReader {
+    stream("tributary v1 influence labels", seed, example)
+}
+
+fn stream(context: &'static str, seed: &[u8; 32], part: u64) -> blake3::OutputReader {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    hasher.update(seed).update(&part.to_le_bytes());
+    hasher.finalize_xof()
 }
 
 /// The place of a key in the Merkle state.

@@ -5,7 +5,7 @@
 //!
 //! Read it in this order: [`objects`] is what people sign, [`wire`] its bytes, [`envelope`] the border where bytes become
 //! trusted; [`ledger`] is what a block does, [`tree`] the Merkle state over it; [`node`] is the state machine, whose
-//! whole contract is [`node::Input`] and [`node::Effect`]; [`evidence`] is who is owed what for an answer; [`proof`]
+//! whole contract is [`node::Input`] and [`node::Effect`]; [`evidence`] is who is owed what for an answer, [`influence`] the same where models say it; [`proof`]
 //! shows it to somebody who trusts nobody, by way of [`light`]; [`snapshot`] hands a whole state to a new node.
 
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod evidence;
 pub mod fold;
 pub mod genesis;
 pub mod ids;
+pub mod influence;
 pub mod ledger;
 pub mod light;
 pub mod limits;

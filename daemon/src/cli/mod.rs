@@ -7,6 +7,7 @@ mod batch;
 mod debug;
 pub mod demo;
 pub mod devnet;
+mod influence;
 pub mod keys;
 pub mod node;
 mod objects;
@@ -105,6 +106,9 @@ enum Command {
     /// Index texts and trace others through them, without a network
     #[command(subcommand)]
     Span(span::SpanCommand),
+    /// Measure which training data a model's answers depend on, without a network
+    #[command(subcommand)]
+    Influence(influence::InfluenceCommand),
     /// Run a local network of several nodes
     #[command(subcommand)]
     Devnet(devnet::DevnetCommand),
@@ -137,6 +141,7 @@ impl Command {
             Self::Peers(command) => command.run(context),
             Self::Debug(command) => command.run(context),
             Self::Span(command) => command.run(context),
+            Self::Influence(command) => command.run(context),
             Self::Devnet(command) => command.run(context),
             Self::Demo(command) => command.run(context),
         }

@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
 ];
 
 /// The one home of each outside crate that brings a kind of dirt, or a second way to do a thing.
-const HOMES: [(&str, &str); 26] = [
+const HOMES: [(&str, &str); 30] = [
     ("prost", "tributary-protocol"),
     ("prost-build", "tributary-protocol"),
     ("protox", "tributary-protocol"),
@@ -33,6 +33,10 @@ const HOMES: [(&str, &str); 26] = [
     ("memmap2", "tributary-attribution"),
     ("caseless", "tributary-protocol"),
     ("unicode-normalization", "tributary-protocol"),
+    ("safetensors", "tributary-attribution"),
+    ("regex", "tributary-attribution"),
+    ("faer", "tributary-attribution"),
+    ("pulp", "tributary-attribution"),
     ("libp2p", "tributary-daemon"),
     ("tokio", "tributary-daemon"),
     ("tokio-util", "tributary-daemon"),
