@@ -5,7 +5,7 @@
 //!
 //! Gradients of the log-likelihood with respect to the trainable parameters, as flat rows of `f32` in the order of a
 //! [`Layout`]: one row for each training example, one for the answer (the query), and *Fisher rows*, which are gradients
-//! at labels that the model itself would have drawn. Who makes them (a language model, the small models of [`bench`])
+//! at labels that the model itself would have drawn. Who makes them (a language model, the small models of [`mod@bench`])
 //! does not matter here. As they are gradients of a log-likelihood, a positive influence means that adding the row
 //! raises the likelihood of the answer.
 //!
@@ -15,7 +15,7 @@
 //!    quality; below some eight thousand parameters there is no reason for it.
 //! 2. A [`Preconditioner`] turns a query q into x = (F + λ)⁻¹ q; the influence of a row g is then ⟨g, x⟩. It is applied
 //!    to the query and never to rows, so that a row depends on checkpoint and example alone and can be audited alone.
-//! 3. [`quantise`] is the one door from float to integer. Rows, Fisher rows and queries pass it.
+//! 3. `quantise` is the one door from float to integer. Rows, Fisher rows and queries pass it.
 //! 4. A [`Solver`] finds x in integers, such that [`protocol::influence::residual`] accepts it, and [`Scorer`] scores
 //!    rows at the speed of memory, to the same integers as the protocol's definition.
 //! 5. An [`Artifact`] is the file of all that, committed to by one root.
@@ -33,7 +33,7 @@
 //! | EK-FAC | per block, Kronecker-factored eigenvectors with eigenvalues fitted to the gradients |
 //! | Gauss-Newton | gradients at labels of the model's own distribution, sampled or in expectation |
 //!
-//! The first two hardly tell training examples apart; the last is what networks should use. [`bench`] measures it.
+//! The first two hardly tell training examples apart; the last is what networks should use. [`mod@bench`] measures it.
 
 mod artifact;
 pub mod bench;

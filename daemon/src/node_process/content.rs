@@ -1,6 +1,6 @@
 //! Content, as it is used: searched for what answers owe to it, explained, and compared with what is new.
 //!
-//! How it comes here is told in [`super::hosting`]. Attribution runs in a thread of its own, one epoch and DataNet after
+//! How it comes here is told in `hosting`. Attribution runs in a thread of its own, one epoch and DataNet after
 //! another.
 
 use super::driver::DriverHandle;
