@@ -38,7 +38,7 @@ impl Node {
         }
         let early = self.blocks.begin(height);
         for proposal in self.host.take_bare_proposals() {
-            self.want_block(&proposal, Peer(Vec::new()));
+            self.want_block(now_ms, &proposal, Peer(Vec::new()));
         }
         for block in early {
             self.on_block(now_ms, block);
@@ -112,7 +112,7 @@ impl Node {
     /// A message whose signatures hold.
     fn take_consensus(&mut self, now_ms: u64, message: &ConsensusMessage, peer: Peer) {
         match message {
-            ConsensusMessage::Proposal(proposal) => self.want_block(proposal, peer),
+            ConsensusMessage::Proposal(proposal) => self.want_block(now_ms, proposal, peer),
             ConsensusMessage::Vote(SignedVote { block: Some(id), .. }) => self.ask_again(id, peer),
             _ => {}
         }

@@ -54,14 +54,17 @@ impl Blocks {
 
 impl Node {
     /// A proposal names a block.
-    pub(super) fn want_block(&mut self, proposal: &SignedProposal, peer: Peer) {
+    pub(super) fn want_block(&mut self, now_ms: u64, proposal: &SignedProposal, peer: Peer) {
         let SignedProposal { block: id, height, round, validator, .. } = *proposal;
         let near = height <= self.head.height + 1 + FETCH_AHEAD;
         let of_round = |wanted: &&Wanted| (wanted.height, wanted.round) == (height, round);
         let crowded = self.blocks.wanted.values().filter(of_round).count() >= MAX_PER_ROUND
             || self.blocks.wanted.len() >= MAX_PROPOSED_BLOCKS;
-        if !near || self.blocks.early.contains_key(&id) || self.host.block(&id).is_some() {
+        if !near || self.blocks.early.contains_key(&id) {
             return;
+        }
+        if self.host.block(&id).is_some() {
+            return self.judge_again(now_ms, proposal);
         }
         if self.blocks.wanted.contains_key(&id) {
             return self.ask_again(&id, peer);
@@ -70,6 +73,21 @@ impl Node {
             let wanted = Wanted { height, round, proposer: validator, asked: true, compact: None };
             self.blocks.wanted.insert(id, wanted);
             self.effect(Effect::FetchBlock { id, height, peer, whole: false });
+        }
+    }
+
+    /// A block is proposed that is here and was not found valid. If its time lay ahead of this node's clock, it need not do
+    /// so any more. Others, whose clocks were ahead of this one, may be locked on it and never vote for another block: a node
+    /// that held on to its first verdict could keep them all from deciding for ever.
+    fn judge_again(&mut self, now_ms: u64, proposal: &SignedProposal) {
+        let SignedProposal { block: id, height, round, validator, .. } = *proposal;
+        if height != self.host.height() || self.resting || self.executed.contains_key(&id) {
+            return;
+        }
+        let Some(block) = self.host.block(&id).cloned() else { return };
+        if self.check_block(now_ms, &id, &block) {
+            self.effect(Effect::OfferBlock(Box::new(block.clone())));
+            self.host.value(round, validator, block, true);
         }
     }
 

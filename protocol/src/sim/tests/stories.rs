@@ -2,6 +2,7 @@
 
 use crate::block::{Block, Certificate, ProposalPayload, ValidatorSet, VotePayload, VoteStep};
 use crate::crypto::{Purpose, SecretKey};
+use crate::epoch::signed_place;
 use crate::genesis::canonical;
 use crate::ids::{BlockId, ObjectId, ReceiptId};
 use crate::ledger::{Read as _, ReceiptState};
@@ -190,6 +191,31 @@ fn a_validator_proposes_in_its_turn_only() {
         .collect();
     let count = |verdict| verdicts.iter().filter(|effect| **effect == Effect::Judge(Token(1), verdict)).count();
     assert_eq!((count(Verdict::Accept), count(Verdict::Reject("proposer"))), (1, 3), "{verdicts:?}");
+}
+
+/// A node whose clock is behind votes against a block from its future. Others may be locked on that block, and so few be left
+/// that they need this node: it has to vote for it once its future has come, or nothing is ever decided again.
+#[test]
+fn a_block_from_the_future_is_judged_again_when_it_is_proposed_again() {
+    for seed in 0..8 {
+        let mut world = world(seed);
+        world.wait_for_epochs(3);
+        let begun = world.heights()[0];
+        world.jump_clock(0, -30_000);
+        // The fourth prevotes (step 2), the second and the third lock with its help, and it is gone before it precommits.
+        let prevotes = |world: &World| {
+            let record = world.members[3].disk.load().ok()?.sign_record?;
+            signed_place(&record).filter(|(height, _, step)| *height > begun && *step == 2)
+        };
+        let (height, ..) = loop {
+            assert!(world.step(), "nothing happens any more");
+            if let Some(place) = prevotes(&world) {
+                break place;
+            }
+        };
+        world.cut_power(3);
+        world.wait("a decision of the others", |world| world.heights()[..3].iter().all(|reached| *reached > height));
+    }
 }
 
 #[test]
