@@ -2,8 +2,11 @@
 
 use attribution::span::{DocumentRef, Segment, SegmentBuilder};
 use proptest::prelude::*;
-use protocol::ids::ContributionId;
+use protocol::evidence::{Answer, Evidence, Partial};
+use protocol::ids::{ContributionId, DataNetId};
 use std::collections::BTreeMap;
+
+pub(crate) const DATANET: DataNetId = DataNetId([9; 32]);
 
 /// A document of a test.
 #[derive(Clone, Debug)]
@@ -54,6 +57,24 @@ pub(crate) fn segment<'a>(docs: impl IntoIterator<Item = &'a Doc>) -> Segment {
         builder.add(document(doc)).expect("documents in order");
     }
     builder.finish().expect("small documents").into_segment().expect("memory")
+}
+
+/// A text cut into words.
+pub(crate) fn answer(text: &str) -> Answer<'_> {
+    Answer::new(text).expect("a short answer")
+}
+
+/// What an index of documents says of an answer.
+pub(crate) fn found<'a>(docs: impl IntoIterator<Item = &'a Doc>, answer: &Answer<'_>) -> Partial {
+    segment(docs).evidence(answer).expect("a sound segment")
+}
+
+/// The same as evidence, which passes the check.
+pub(crate) fn evidence(docs: &[Doc], text: &str) -> Evidence {
+    let answer = answer(text);
+    let evidence = found(docs, &answer).into_evidence(&answer, DATANET);
+    evidence.check(&answer).expect("what an index finds passes the check");
+    evidence
 }
 
 /// Words by their definition, for the code points that these tests use.

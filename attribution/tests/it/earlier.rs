@@ -1,28 +1,11 @@
 //! Copies with something added: who held the copied part first is found, and paid for it.
 
-use crate::docs::{Doc, contribution, docs, naive_words, segment};
+use crate::docs::{Doc, answer, contribution, docs, evidence, found, naive_words};
 use proptest::prelude::*;
-use protocol::evidence::{Answer, Evidence, Holder, Partial, Span, attribute};
-use protocol::ids::DataNetId;
+use protocol::evidence::{Evidence, Holder, Partial, Span, attribute};
 
-const DATANET: DataNetId = DataNetId([9; 32]);
 /// Words of a context, in texts that have spaces.
 const CONTEXT: usize = 8;
-
-fn answer(text: &str) -> Answer<'_> {
-    Answer::new(text).expect("a short answer")
-}
-
-fn found<'a>(docs: impl IntoIterator<Item = &'a Doc>, answer: &Answer<'_>) -> Partial {
-    segment(docs).evidence(answer).expect("a sound segment")
-}
-
-fn evidence(docs: &[Doc], text: &str) -> Evidence {
-    let answer = answer(text);
-    let evidence = found(docs, &answer).into_evidence(&answer, DATANET);
-    evidence.check(&answer).expect("what an index finds passes the check");
-    evidence
-}
 
 /// A part of an earlier text, or words of one's own.
 #[derive(Clone, Debug)]

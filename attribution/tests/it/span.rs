@@ -2,29 +2,13 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "places in texts of a few bytes")]
 
-use crate::docs::{Doc, any_docs, any_text, contribution, docs, naive_words, segment};
+use crate::docs::{
+    DATANET, Doc, answer, any_docs, any_text, contribution, docs, evidence, found, naive_words, segment,
+};
 use attribution::span::{BuildError, DocumentError, DocumentRef, SegmentBuilder, check_document};
 use proptest::prelude::*;
-use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Partial, Span, attribute};
-use protocol::ids::DataNetId;
+use protocol::evidence::{Frequencies, Holder, Partial, Span, attribute};
 use std::collections::{BTreeMap, BTreeSet};
-
-const DATANET: DataNetId = DataNetId([9; 32]);
-
-fn answer(text: &str) -> Answer<'_> {
-    Answer::new(text).expect("a short answer")
-}
-
-fn found<'a>(docs: impl IntoIterator<Item = &'a Doc>, answer: &Answer<'_>) -> Partial {
-    segment(docs).evidence(answer).expect("a sound segment")
-}
-
-fn evidence(docs: &[Doc], text: &str) -> Evidence {
-    let answer = answer(text);
-    let evidence = found(docs, &answer).into_evidence(&answer, DATANET);
-    evidence.check(&answer).expect("what an index finds passes the check");
-    evidence
-}
 
 /// Evidence by its definition: every run of words at every place of every document.
 fn naive(docs: &[Doc], text: &str) -> Partial {
