@@ -76,8 +76,11 @@ impl Shared {
                         metrics::refused("content", "known");
                         tracing::warn!(manifest = %manifest, contribution = %contribution, "not attested: {known}");
                         // Others may measure less, and attest it.
-                        while matches!(shared.state_of(&manifest), Some(ManifestState::Proposed)) {
+                        loop {
                             tokio::time::sleep(MAX_RETRY).await;
+                            if !matches!(shared.state_of(&manifest), Some(ManifestState::Proposed)) {
+                                break;
+                            }
                         }
                     }
                     Err(error) if error.is_final() => {
