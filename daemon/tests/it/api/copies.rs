@@ -3,7 +3,9 @@
 use super::node::{PATIENCE, TestNode, key};
 use super::path::{ADA, ANSWER, BEN, contribution, datanet, datanet_with, model, published, receipt};
 use attribution::span::Index;
+use protocol::crypto::document_hash;
 use protocol::ids::{ContributionId, DataNetId, ManifestId};
+use protocol::objects::{Contribution, Document, Object, Origin, Permission, UsagePolicy};
 use protocol::proof::{Trust, verify};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
@@ -69,6 +71,44 @@ fn a_copy_is_refused_and_a_manifest_with_one_is_not_attested() {
     let sentence = refused.to_string();
     assert!(sentence.contains("allows 50.00 %") && sentence.contains(&first.to_string()), "{sentence}");
     admitted(&node, datanet, "ben", &long(BEN));
+    node.stop();
+}
+
+/// What a contribution says of its documents' lengths decides shares of the base dividend, and whether evidence of them is
+/// believed; so a false length is not attested, though the document itself is here already under its true one.
+#[test]
+fn a_false_length_is_not_attested() {
+    let node = TestNode::start();
+    let remote = &node.remote;
+    let (first, second) = (datanet(&node, false), datanet_with(&node, false, 9_999));
+    admitted(&node, first, "ada", ADA);
+    let allowed = Permission::Allowed;
+    let (hash, ben) = (document_hash(ADA.as_bytes()), key("ben"));
+    let contribution = Object::Contribution(Contribution {
+        contributor: ben.account(),
+        datanet: second,
+        credit: "Ben B.".to_owned(),
+        title: "Longer than it is".to_owned(),
+        source: "written for this test".to_owned(),
+        language: "en".to_owned(),
+        licence: "CC0-1.0".to_owned(),
+        origin: Origin::OwnWork,
+        usage: UsagePolicy {
+            ai_training: allowed,
+            ai_generative_training: allowed,
+            ai_inference: allowed,
+            data_mining: allowed,
+        },
+        previous: None,
+        documents: vec![Document { title: "tale.txt".to_owned(), hash, bytes: 1 << 20 }],
+    });
+    let id: ContributionId = remote.submit(&contribution, &[&ben]).expect("the ledger cannot know").into();
+    remote.wait_for("contribution", id, &["admitted"], PATIENCE, |_| ()).expect("an open DataNet admits it");
+    let manifest = remote.publish(&key("owner"), &second, None).expect("it is published");
+    let begun = height(&node);
+    wait_until("twenty epochs", || height(&node) > begun + 20);
+    assert_eq!(remote.manifest(&manifest).expect("it is there").state, "proposed", "nobody attests it");
+    assert!(!node.spans().join(manifest.to_string()).exists(), "it is not indexed");
     node.stop();
 }
 
