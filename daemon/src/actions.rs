@@ -356,6 +356,7 @@ impl Remote {
             method: Method::Spans,
             price_in: new.price_in,
             price_out: new.price_out,
+            checkpoint: None,
         });
         Ok(self.submit(&object, &[builder])?.into())
     }
@@ -592,6 +593,7 @@ impl NewReceipt {
             fee: fee.ok_or_else(too_much)?,
             expiry: self.expiry,
             nonce: u64::from_be_bytes(nonce),
+            trace: None,
         })
     }
 }

@@ -5,7 +5,7 @@
 //! neither white space nor the order of fields changes it.
 
 use crate::files;
-use protocol::genesis::{FeeSplit, Genesis, GenesisError, GenesisValidator, Params, StakeParams};
+use protocol::genesis::{FeeSplit, Genesis, GenesisError, GenesisValidator, InfluenceParams, Params, StakeParams};
 use protocol::ids::Account;
 use protocol::objects::Drops;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -140,6 +140,15 @@ struct ParamsJson {
     min_receipt_fee: Text<Drops>,
     agreed_timeout: u64,
     stake: StakeJson,
+    influence: InfluenceJson,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InfluenceJson {
+    rows_bond: Text<Drops>,
+    audit_bp: u32,
+    audit_window: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -242,6 +251,7 @@ impl From<&Params> for ParamsJson {
             min_receipt_fee,
             agreed_timeout,
             stake,
+            influence,
         } = *params;
         let split = SplitJson { data_bp, model_bp, serving_bp, validators_bp, treasury_bp };
         let (object_fee, min_receipt_fee) = (Text(object_fee), Text(min_receipt_fee));
@@ -259,6 +269,7 @@ impl From<&Params> for ParamsJson {
             min_receipt_fee,
             agreed_timeout,
             stake: stake.into(),
+            influence: influence.into(),
         }
     }
 }
@@ -279,6 +290,7 @@ impl From<ParamsJson> for Params {
             min_receipt_fee: Text(min_receipt_fee),
             agreed_timeout,
             stake,
+            influence,
         } = json;
         let split = FeeSplit { data_bp, model_bp, serving_bp, validators_bp, treasury_bp };
         Self {
@@ -295,7 +307,22 @@ impl From<ParamsJson> for Params {
             min_receipt_fee,
             agreed_timeout,
             stake: stake.into(),
+            influence: influence.into(),
         }
+    }
+}
+
+impl From<InfluenceParams> for InfluenceJson {
+    fn from(influence: InfluenceParams) -> Self {
+        let InfluenceParams { rows_bond, audit_bp, audit_window } = influence;
+        Self { rows_bond: Text(rows_bond), audit_bp, audit_window }
+    }
+}
+
+impl From<InfluenceJson> for InfluenceParams {
+    fn from(json: InfluenceJson) -> Self {
+        let InfluenceJson { rows_bond: Text(rows_bond), audit_bp, audit_window } = json;
+        Self { rows_bond, audit_bp, audit_window }
     }
 }
 

@@ -12,7 +12,9 @@ pub mod cheap;
 
 pub use batch::{Claim, verify_all};
 
-use crate::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ObjectId, to_hex};
+use crate::genesis::canonical;
+use crate::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ObjectId, ReceiptId, to_hex};
+use crate::objects::Checkpoint;
 use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes};
@@ -266,6 +268,32 @@ pub fn influence_layout(layout: &[u8]) -> Hash32 {
 /// committed, so that nobody fits data to what a projection does not see.
 pub fn influence_seed(checkpoint: &Hash32, data: &Hash32, beacon: &Hash32) -> [u8; 32] {
     derive("tributary v1 influence seed", &[&checkpoint.0, &data.0, &beacon.0])
+}
+
+/// The digest of a checkpoint: names, hashes and lengths of its files, and how training text is cut into examples.
+pub fn checkpoint_digest(checkpoint: &Checkpoint) -> Hash32 {
+    Hash32(derive("tributary v1 checkpoint", &[&canonical(&(&checkpoint.files, checkpoint.window))]))
+}
+
+/// What a model's lineage commits to: its manifests, in order.
+pub fn influence_data(manifests: &[ManifestId]) -> Hash32 {
+    let manifests: Vec<u8> = manifests.iter().flat_map(|id| id.0).collect();
+    Hash32(derive("tributary v1 influence data", &[&manifests]))
+}
+
+/// Numbers without end by which a validator draws the rows that it computes anew. They follow from a beacon that was drawn
+/// after the rows were committed to, and differ from validator to validator, so that together they see more of them.
+pub fn row_draws(beacon: &Hash32, root: &Hash32, validator: &Account) -> blake3::OutputReader {
+    let mut hasher = blake3::Hasher::new_derive_key("tributary v1 row draws");
+    hasher.update(&beacon.0).update(&root.0).update(&validator.0);
+    hasher.finalize_xof()
+}
+
+/// A number by which the beacon after its epoch picks a receipt to be looked at, or not.
+pub fn query_draw(beacon: &Hash32, receipt: &ReceiptId) -> u64 {
+    let hash = derive("tributary v1 query draw", &[&beacon.0, &receipt.0]);
+    let [first, ..] = hash.as_chunks::<8>().0 else { return 0 };
+    u64::from_le_bytes(*first)
 }
 
 /// Bits without end for one part of a random projection.

@@ -21,12 +21,14 @@
 
 pub mod answer;
 mod earlier;
+pub mod influence;
 pub mod log2;
 pub mod partial;
 pub mod shares;
 
 pub use answer::{Answer, AnswerTooLong, fold_answer};
 use earlier::canonical;
+pub use influence::Influence;
 pub use log2::{log2_q16, log2_q32};
 pub use partial::{CombineError, Partial};
 pub use shares::{
@@ -89,6 +91,8 @@ pub struct Evidence {
     pub earlier: Vec<Span>,
     /// Word frequencies of each DataNet that was searched.
     pub frequencies: BTreeMap<DataNetId, Frequencies>,
+    /// What influence says, where the model is attributed by it.
+    pub influence: Influence,
 }
 
 /// Why two pieces of evidence cannot be of the same answer and data.
@@ -99,6 +103,12 @@ pub enum MergeError {
     Frequencies {
         /// The DataNet.
         datanet: DataNetId,
+    },
+    /// They give one contribution different sums.
+    #[error("two pieces of evidence disagree on the influence of contribution {contribution}")]
+    Influence {
+        /// The contribution.
+        contribution: ContributionId,
     },
 }
 
@@ -162,6 +172,9 @@ pub enum EvidenceError {
     /// The earlier runs are not those that there is one way to write.
     #[error("the earlier runs do not lie in spans of later holders, ascending, in the one way to write them")]
     Earlier,
+    /// Influences that no rows can have.
+    #[error("the influences are not above 0, too many or too large, or of a solution that was refused")]
+    Influence,
     /// A span holds a word that occurs in no DataNet.
     #[error("span {index} holds the word at byte {at}, which by the counts occurs in no DataNet")]
     UnknownWord {
@@ -192,6 +205,7 @@ impl Evidence {
         self.spans.extend_from_slice(&other.spans);
         self.earlier.extend_from_slice(&other.earlier);
         (self.spans, self.earlier) = canonical(answer, self.spans, &self.earlier);
+        self.influence = self.influence.merge(&other.influence)?;
         Ok(self)
     }
 
@@ -212,6 +226,7 @@ impl Evidence {
     /// Refuses evidence that cannot be about `answer`, whatever the data.
     pub fn check(&self, answer: &Answer<'_>) -> Result<(), EvidenceError> {
         self.check_frequencies(answer)?;
+        self.influence.check()?;
         let known = |distinct: usize| self.frequencies.values().any(|frequencies| frequencies.counts[distinct] > 0);
         for (index, span) in self.spans.iter().enumerate() {
             let Some(words) = answer.words_of(span.start, span.end) else {

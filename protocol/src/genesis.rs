@@ -60,6 +60,41 @@ pub struct Params {
     pub agreed_timeout: u64,
     /// What validators put at stake and answer for.
     pub stake: StakeParams,
+    /// What builders and servers of models by influence put at stake.
+    pub influence: InfluenceParams,
+}
+
+/// What builders and servers of models by influence put at stake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct InfluenceParams {
+    /// What a builder loses when rows that he offers are refuted.
+    pub rows_bond: Drops,
+    /// The part of receipts whose query is computed anew, in basis points.
+    pub audit_bp: u32,
+    /// Epochs for which a server answers for a receipt.
+    pub audit_window: u64,
+}
+
+impl InfluenceParams {
+    /// A network for trying things: every receipt is looked at.
+    pub const fn devnet() -> Self {
+        Self { rows_bond: Drops(10 * Drops::CREDIT.0), audit_bp: WHOLE_BP, audit_window: 20 }
+    }
+
+    /// What a server loses for a receipt of this fee whose query is refuted: so much more than the fee that cheating does
+    /// not pay, however seldom receipts are looked at.
+    pub fn penalty(&self, fee: Drops) -> Drops {
+        // A fee is below 2^100.
+        Drops(fee.0 * 2 * u128::from(WHOLE_BP) / u128::from(self.audit_bp.max(1)))
+    }
+
+    fn rules(&self) -> [(bool, &'static str, &'static str); 3] {
+        [
+            (self.rows_bond.0 <= 1 << 90, "rows_bond", "at most 2^90 drops"),
+            ((1..=WHOLE_BP).contains(&self.audit_bp), "audit_bp", "1 to 10,000"),
+            ((2..=1_000_000).contains(&self.audit_window), "audit_window", "2 to 1,000,000 epochs"),
+        ]
+    }
 }
 
 /// What validators put at stake and answer for.
@@ -192,6 +227,7 @@ impl Params {
             min_receipt_fee: Drops(1),
             agreed_timeout: 0,
             stake: StakeParams::devnet(),
+            influence: InfluenceParams::devnet(),
         }
     }
 }
@@ -341,7 +377,7 @@ impl Params {
             ((1..=1 << 64).contains(&self.min_receipt_fee.0), "min_receipt_fee", "1 to 2^64 drops"),
             (self.agreed_timeout <= 10_000, "agreed_timeout", "at most 10,000 epochs"),
         ];
-        for (holds, name, bounds) in rules.into_iter().chain(self.stake.rules()) {
+        for (holds, name, bounds) in rules.into_iter().chain(self.stake.rules()).chain(self.influence.rules()) {
             if !holds {
                 return Err(GenesisError::Param { name, bounds });
             }

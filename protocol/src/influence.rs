@@ -45,7 +45,7 @@ pub use audit::{Disagreement, audit, audit_query};
 pub use gram::{Fisher, Gram, GramError, Product};
 pub use header::{Damping, DampingError, HEADER_BYTES, Header, HeaderError, Tolerance};
 pub use merkle::{MAX_PATH, MerkleError, RowProof, tree_root};
-pub use rows::{Row, RowError, Rows, Source};
+pub use rows::{Row, RowError, RowName, Rows, Source};
 pub use solution::{Query, Residual, ResidualError, ScoreError, Solution, positive_sums, residual, score};
 
 /// Dimensions of a row.

@@ -46,6 +46,20 @@ pub const MAX_NAME_BYTES: usize = 256;
 pub const MAX_TEXT_BYTES: usize = 4096;
 /// Licences that a DataNet accepts.
 pub const MAX_LICENCES: usize = 64;
+/// Files of a checkpoint.
+pub const MAX_CHECKPOINT_FILES: usize = 32;
+/// Bytes of a checkpoint's files together: every validator fetches them.
+pub const MAX_CHECKPOINT_BYTES: u64 = 1 << 30;
+/// Bytes of an artifact of influence rows: every validator holds it in memory while its model is used.
+pub const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
+/// The least and the most bytes of a training example's text.
+pub const EXAMPLE_BYTES: std::ops::RangeInclusive<u32> = 64..=4096;
+/// Dimensions of the rows of a model in a network: every receipt carries as many codes twice.
+pub const MAX_TRACE_DIMENSION: usize = 4096;
+/// Bytes of a prompt in a receipt.
+pub const MAX_PROMPT_BYTES: usize = 32 * 1024;
+/// Contributions of one DataNet that one receipt pays by influence: those with the largest sums.
+pub const MAX_INFLUENCES: usize = 256;
 /// Bytes of a peer's id (a multihash).
 pub const MAX_PEER_ID_BYTES: usize = 64;
 /// Canonical bytes of a whole block with everything in it.
@@ -94,6 +108,10 @@ const _: () = assert!(MAX_ENVELOPE_BYTES < MAX_BLOCK_BYTES / 4, "a block holds s
 const _: () =
     assert!(MAX_SMALL_OBJECT_BYTES + 1024 < MAX_GOSSIP_BATCH_BYTES && MAX_GOSSIP_BATCH_BYTES < MAX_GOSSIP_BYTES);
 const _: () = assert!(MAX_ANSWER_BYTES + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES, "a receipt holds any answer");
+const _: () = assert!(
+    MAX_ANSWER_BYTES + MAX_PROMPT_BYTES + MAX_TRACE_DIMENSION * (2 + 4) + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES,
+    "a receipt holds its trace"
+);
 const _: () = assert!(MAX_DOCUMENTS * (40 + 64) <= MAX_PAYLOAD_BYTES, "a contribution lists its documents");
 const _: () = assert!(MAX_MANIFEST_CONTRIBUTIONS * 34 + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES);
 const _: () = assert!(

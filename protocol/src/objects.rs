@@ -9,6 +9,7 @@ pub use operation::{Action, Operation};
 
 use crate::crypto::{Kind, Purpose, Signature};
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
+use crate::influence::{Query, Solution};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 pub use crate::offence::{DoubleSign, Offence, SaidProposal, SaidVote};
@@ -170,6 +171,19 @@ pub struct DatasetManifest {
 pub enum Method {
     /// By the text that an answer shares with contributions.
     Spans,
+    /// By how much training examples raised the likelihood of an answer (docs/adr/0023).
+    Influence,
+}
+
+/// All that is needed to take a model's gradients: what influence is computed from.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Checkpoint {
+    /// The files, ascending by their titles, which are their names in the checkpoint's folder.
+    pub files: Vec<Document>,
+    /// A training example is at most so many bytes of a document's text.
+    pub window: u32,
+    /// The peer id (multihash bytes) of a node that serves the files.
+    pub host: Vec<u8>,
 }
 
 /// A manifest that a model was made from.
@@ -188,7 +202,7 @@ pub struct ModelManifest {
     pub builder: Account,
     /// What people and API calls name it.
     pub name: String,
-    /// BLAKE3 of the weights file.
+    /// BLAKE3 of the weights file; with a checkpoint, [`crate::crypto::checkpoint_digest`] of its files.
     pub weights: Hash32,
     /// The model it was made from.
     pub base: Option<ModelId>,
@@ -202,6 +216,8 @@ pub struct ModelManifest {
     pub price_in: Drops,
     /// Price of 1000 tokens of answer.
     pub price_out: Drops,
+    /// What gradients are taken of: of a model by influence, and of no other.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl ModelManifest {
@@ -241,6 +257,23 @@ pub struct Receipt {
     pub expiry: u64,
     /// Tells apart two inferences that are otherwise equal.
     pub nonce: u64,
+    /// What the answer's influences follow from: of a model by influence, and of no other.
+    pub trace: Option<Box<Trace>>,
+}
+
+/// What the influences on an answer follow from, by the server's computing.
+///
+/// The prompt is in it, since whoever checks that the query is the answer's gradient needs both.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Trace {
+    /// The prompt that the receipt commits to.
+    pub prompt: String,
+    /// The salt of the commitment.
+    pub salt: [u8; 32],
+    /// The gradient of the answer's log-likelihood.
+    pub query: Query,
+    /// What solves for it.
+    pub solution: Solution,
 }
 
 /// A validator's result for (epoch, DataNet), sealed.

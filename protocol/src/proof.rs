@@ -12,7 +12,8 @@
 //! 6. every paid passage of the answer stands, word for word once both are folded ([`crate::fold`]), in the document that
 //!    its contributor signed for (a bao slice against the document's hash), and that contributor is who was paid.
 //!
-//! What it does not prove: that no earlier document holds a passage. That falls to whoever shows one.
+//! What it does not prove: that no earlier document holds a passage, which falls to whoever shows one; and that influences
+//! are those of the model's rows, which anybody computes again who has the model's artifact.
 
 use crate::crypto::document_hash;
 use crate::envelope::Verified;
@@ -21,7 +22,7 @@ use crate::fold::fold;
 use crate::genesis::{Genesis, canonical};
 use crate::ids::{BlockId, ContributionId, Hash32, ReceiptId};
 use crate::ledger::keys;
-use crate::ledger::records::{ReceiptRecord, ReceiptState, Role, Settlement};
+use crate::ledger::records::{Line, ReceiptRecord, ReceiptState, Role, Settlement};
 use crate::ledger::settle::passages;
 use crate::light::{LightBlock, LightClient, LightError, Window};
 use crate::objects::{Contribution, Drops, Envelope, Object, Receipt};
@@ -56,7 +57,7 @@ pub struct PayoutProof {
     pub state_proof: Vec<u8>,
     /// The evidence that was agreed on, over all DataNets of the model's lineage.
     pub evidence: Vec<u8>,
-    /// The contributions that were paid for passages, each once, by id in ascending order.
+    /// The contributions that were paid, for passages or by influence, each once, by id in ascending order.
     pub contributions: Vec<Envelope>,
     /// For each paid passage, in order, the slice of its document.
     pub slices: Vec<PassageSlice>,
@@ -333,9 +334,13 @@ fn check_shares(
         (Role::Validators, split.validators_bp),
         (Role::Treasury, split.treasury_bp),
     ];
-    let parts: BTreeMap<Role, u128> = divide(receipt.fee.0, &parts).unwrap_or_default().into_iter().collect();
+    let mut parts: BTreeMap<Role, u128> = divide(receipt.fee.0, &parts).unwrap_or_default().into_iter().collect();
+    // What a server whose solution was refused does not get is base dividend.
+    let unserved = if evidence.influence.refused { parts.insert(Role::Serving, 0).unwrap_or(0) } else { 0 };
+    let data = parts.get(&Role::Data).copied().unwrap_or(0);
+    parts.insert(Role::Data, data + unserved);
     for (role, part) in &parts {
-        let lines = |line: &&crate::ledger::records::Line| match role {
+        let lines = |line: &&Line| match role {
             Role::Data => matches!(line.role, Role::Data | Role::Base),
             role => line.role == *role,
         };
@@ -343,13 +348,13 @@ fn check_shares(
             return Err(ProofError::Shares(format!("the {} part of the fee is not {part} drops", role.as_str())));
         }
     }
-    check_data_lines(&attribution.by_contribution, settlement, parts.get(&Role::Data).copied().unwrap_or(0), genesis)?;
+    check_data_lines(&attribution.by_contribution, settlement, data, genesis)?;
     let words = attribution.paid.iter().map(|paid| &folded.text()[paid.span.start as usize..paid.span.end as usize]);
     Ok(words.map(ToOwned::to_owned).collect())
 }
 
 fn check_data_lines(
-    weights: &BTreeMap<ContributionId, u64>,
+    weights: &BTreeMap<ContributionId, u128>,
     settlement: &Settlement,
     data: u128,
     genesis: &Genesis,
@@ -357,7 +362,7 @@ fn check_data_lines(
     let words = [u128::from(settlement.covered_words), u128::from(settlement.total_words - settlement.covered_words)];
     let halves: Vec<(usize, u128)> = words.into_iter().enumerate().collect();
     let claimed = divide(data, &halves).ok().and_then(|parts| parts.first().map(|part| part.1)).unwrap_or(0);
-    let weights: Vec<(ContributionId, u64)> = weights.iter().map(|(id, weight)| (*id, *weight)).collect();
+    let weights: Vec<(ContributionId, u128)> = weights.iter().map(|(id, weight)| (*id, *weight)).collect();
     let due = divide_capped(claimed, &weights, genesis.params.share_cap_bp).unwrap_or_default();
     let due: BTreeMap<ContributionId, u128> = due.into_iter().filter(|(_, amount)| *amount > 0).collect();
     let mut paid: BTreeMap<ContributionId, u128> = BTreeMap::new();
@@ -394,8 +399,9 @@ fn check_contributions(
         let Object::Contribution(contribution) = verified.object().clone() else {
             return Err(wrong("it is another kind of object".to_owned()));
         };
-        if !settlement.spans.iter().any(|passage| passage.contribution == id) {
-            return Err(wrong("no passage of it was paid".to_owned()));
+        let is_paid = |line: &Line| line.role == Role::Data && line.contribution == Some(id);
+        if !settlement.spans.iter().any(|passage| passage.contribution == id) && !settlement.lines.iter().any(is_paid) {
+            return Err(wrong("nothing of it was paid".to_owned()));
         }
         contributions.insert(id, contribution);
     }

@@ -118,7 +118,7 @@ proptest! {
         let earned = |docs: &[Doc], is_his: fn(u64) -> bool| {
             let his: BTreeSet<_> = docs.iter().map(|doc| doc.order).filter(|o| is_his(*o)).map(contribution).collect();
             let paid = attribute(&answer(&text), &evidence(docs, &text)).by_contribution;
-            paid.iter().filter(|(id, _)| his.contains(id)).map(|(_, bits)| *bits).sum::<u64>()
+            paid.iter().filter(|(id, _)| his.contains(id)).map(|(_, bits)| *bits).sum::<u128>()
         };
         let one = earned(&spread, |order| order == 10);
         let many = earned(&split, |order| order == 10 || order % 10 != 0);

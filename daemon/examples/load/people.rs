@@ -96,6 +96,7 @@ impl People {
             method: Method::Spans,
             price_in: PRICE,
             price_out: PRICE,
+            checkpoint: None,
         };
         let fee = model.fee(TOKENS, TOKENS).context("a small fee")?;
         let id = submit(Object::ModelManifest(model))?;
@@ -118,6 +119,7 @@ impl People {
             fee: self.fee,
             expiry: self.expiry,
             nonce,
+            trace: None,
         });
         let signed = seal(&object, &[&self.payer, &self.server], &self.genesis);
         #[expect(clippy::expect_used, reason = "the keys are those that the receipt names")]

@@ -315,6 +315,7 @@ fn model_shown(view: &View<'_>, id: ModelId, record: ModelRecord) -> Result<Mode
     }
     let method = match record.method {
         Method::Spans => "spans",
+        Method::Influence => "influence",
     };
     Ok(ModelShown {
         id: id.to_string(),

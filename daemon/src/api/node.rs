@@ -406,6 +406,24 @@ fn event_json(event: &Event) -> Value {
         Event::Tombstoned { validator, evidence } => {
             json!({ "event": "tombstoned", "validator": text(validator), "evidence": text(evidence) })
         }
+        Event::RowsOffered { model, root } => {
+            json!({ "event": "rows_offered", "model": text(model), "root": text(root) })
+        }
+        Event::RowsActive { model, root, from } => {
+            json!({ "event": "rows_active", "model": text(model), "root": text(root), "from": from })
+        }
+        Event::RowsRefuted { model, root, amount } => {
+            json!({ "event": "rows_refuted", "model": text(model), "root": text(root), "drops": text(amount) })
+        }
+        Event::Deposited { server, amount } => {
+            json!({ "event": "deposited", "server": text(server), "drops": text(amount) })
+        }
+        Event::Withdrawn { server, amount } => {
+            json!({ "event": "withdrawn", "server": text(server), "drops": text(amount) })
+        }
+        Event::Forfeited { server, receipt, amount } => json!({
+            "event": "forfeited", "server": text(server), "receipt": text(receipt), "drops": text(amount),
+        }),
         Event::ValidatorsElected { height } => json!({ "event": "validators_elected", "height": height }),
     }
 }

@@ -1,7 +1,7 @@
 //! What one shard of a DataNet says about an answer.
 
 use super::earlier::canonical;
-use super::{Answer, Evidence, Frequencies, Span};
+use super::{Answer, Evidence, Frequencies, Influence, Span};
 use crate::ids::DataNetId;
 use std::collections::BTreeMap;
 
@@ -73,6 +73,7 @@ impl Partial {
             spans: self.spans,
             earlier: self.earlier,
             frequencies: BTreeMap::from([(datanet, self.frequencies)]),
+            influence: Influence::default(),
         }
     }
 

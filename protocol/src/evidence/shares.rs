@@ -13,12 +13,13 @@
 //! - **Each word is paid to who held it first**: a word of a paid span goes to the earliest holder of a context around it
 //!   ([`super::Evidence::earlier`]), if that one was admitted before the holder of the span. So a paid span falls into
 //!   parts. Its weight is divided among them in proportion to the information of their words.
+//! - Where there are **influences** there are no spans: all of the answer is claimed, in proportion to them.
 //! - Amounts are divided by **largest remainder**; equal remainders go to the lower index. The sum is always exact.
 //! - The **cap**: no key gets more than the larger of `cap` of the amount (rounded down) and an equal part of it
 //!   (rounded up). The equal part makes the cap one that can always be kept: a single key gets everything.
 
 use super::earlier::{Occurrence, parts_by_earliest};
-use super::{Answer, Evidence, Span, log2_q16, maximal};
+use super::{Answer, Evidence, Influence, Span, log2_q16, maximal};
 use crate::ids::ContributionId;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -49,8 +50,8 @@ pub struct Attribution {
     pub covered_words: u32,
     /// How many words the answer has.
     pub total_words: u32,
-    /// The sum of paid bits (Q16.16) of each contribution: its weight.
-    pub by_contribution: BTreeMap<ContributionId, u64>,
+    /// The weight of each contribution: the sum of its paid bits (Q16.16), or its influence.
+    pub by_contribution: BTreeMap<ContributionId, u128>,
 }
 
 /// Why an amount cannot be divided.
@@ -76,6 +77,9 @@ pub fn weigh(answer: &Answer<'_>, evidence: &Evidence) -> Vec<PaidSpan> {
 
 /// What `answer` owes to whom by `evidence`, which has passed [`Evidence::check`] for this answer.
 pub fn attribute(answer: &Answer<'_>, evidence: &Evidence) -> Attribution {
+    if !evidence.influence.sums.is_empty() {
+        return by_influence(answer, &evidence.influence);
+    }
     let weigher = Weigher::new(answer, evidence);
     let candidates = maximal(evidence.spans.clone()).into_iter().filter_map(|span| {
         let words = answer.words_of(span.start, span.end)?;
@@ -88,12 +92,19 @@ pub fn attribute(answer: &Answer<'_>, evidence: &Evidence) -> Attribution {
     for (span, words) in heaviest(candidates.collect()) {
         attribution.covered_words += count(words.len());
         for part in parts_by_holder(answer, &span, words, &earliest, &weigher) {
-            *attribution.by_contribution.entry(part.span.holder.contribution).or_default() += part.bits_q16;
+            *attribution.by_contribution.entry(part.span.holder.contribution).or_default() += u128::from(part.bits_q16);
             attribution.paid.push(part);
         }
         attribution.spans.push(span);
     }
     attribution
+}
+
+/// Influence claims the whole answer, as it does not know of words.
+fn by_influence(answer: &Answer<'_>, influence: &Influence) -> Attribution {
+    let total_words = count(answer.words().len()).max(1);
+    let by_contribution = influence.sums.clone();
+    Attribution { covered_words: total_words, total_words, by_contribution, ..Attribution::default() }
 }
 
 /// The parts of a paid span, each with the earliest holder of its words, by who held which words of the answer first.

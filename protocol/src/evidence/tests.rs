@@ -39,6 +39,7 @@ fn sound() -> Evidence {
         spans: vec![span(0, 15, 3), span(10, 24, 1), span(16, 33, 2)],
         earlier: Vec::new(),
         frequencies: BTreeMap::from([(datanet(1), frequencies)]),
+        ..Evidence::default()
     }
 }
 
@@ -199,7 +200,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
     (any_spans(), any_spans(), prop::collection::btree_set(0_u8..4, 0..4)).prop_map(|(spans, contexts, datanets)| {
         let (spans, earlier) = canonical(&answer(TWENTY), spans, &contexts);
         let frequencies = |number| (datanet(number), Frequencies { words: 9, counts: vec![u64::from(number)] });
-        Evidence { spans, earlier, frequencies: datanets.into_iter().map(frequencies).collect() }
+        Evidence { spans, earlier, frequencies: datanets.into_iter().map(frequencies).collect(), ..Evidence::default() }
     })
 }
 

@@ -15,6 +15,21 @@ pub struct Source {
     pub contribution: ContributionId,
 }
 
+/// One of a model's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct RowName {
+    /// Is it one of the Fisher rows?
+    pub fisher: bool,
+    /// Its number, from 0 in either list.
+    pub index: u64,
+}
+
+impl std::fmt::Display for RowName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", if self.fisher { "Fisher row" } else { "row" }, self.index)
+    }
+}
+
 /// One gradient in integers; see [`crate::influence`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row<'a> {

@@ -30,7 +30,8 @@ use crate::crypto::{attribution_commitment, attribution_root};
 use crate::evidence::{Answer, Evidence, EvidenceError, Span, fold_answer};
 use crate::fold::MAX_EXPANSION;
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ReceiptId};
-use crate::objects::{AttributionCommit, AttributionReveal};
+use crate::limits::MAX_INFLUENCES;
+use crate::objects::{AttributionCommit, AttributionReveal, Method};
 use crate::refusal::Refusal;
 use std::collections::BTreeMap;
 
@@ -84,8 +85,8 @@ pub enum BodyRefused {
         #[source]
         source: EvidenceError,
     },
-    /// Evidence that speaks of another DataNet, or of none.
-    #[error("the evidence for receipt {receipt} does not speak of DataNet {datanet} alone")]
+    /// Evidence that speaks of another DataNet, or of none, or by another method than the model's.
+    #[error("the evidence for receipt {receipt} does not speak of DataNet {datanet} alone, by the model's method")]
     Scope {
         /// Which receipt.
         receipt: ReceiptId,
@@ -267,6 +268,7 @@ impl Run<'_> {
     /// Removes what is needed of a receipt only until it is settled.
     pub(super) fn forget_answer(&mut self, id: &ReceiptId) {
         self.view.remove(keys::answer(id));
+        self.view.remove(keys::trace(id));
         self.view.remove_all(&keys::parts(id));
     }
 
@@ -339,6 +341,18 @@ impl Run<'_> {
         let folded = fold_answer(&text).map_err(too_long)?;
         let answer = Answer::of(&folded).map_err(too_long)?;
         evidence.check(&answer).map_err(|source| BodyRefused::Evidence { receipt, source })?;
+        let model = self.view.receipt(&receipt).and_then(|record| self.view.model(&record.model));
+        let fits = match model.map(|model| model.method) {
+            Some(Method::Influence) => evidence.spans.is_empty() && evidence.influence.sums.len() <= MAX_INFLUENCES,
+            Some(Method::Spans) => evidence.influence.is_empty(),
+            None => false,
+        };
+        if !fits {
+            return Err(BodyRefused::Scope { receipt, datanet });
+        }
+        if let Some(contribution) = evidence.influence.sums.keys().find(|id| !holders.count(id)) {
+            return Err(BodyRefused::Holder { receipt, contribution: *contribution });
+        }
         match evidence.spans.iter().chain(&evidence.earlier).find(|span| !holders.hold(span)) {
             Some(span) => Err(BodyRefused::Holder { receipt, contribution: span.holder.contribution }),
             None => Ok(()),
@@ -359,14 +373,23 @@ impl Holders<'_> {
     /// Does the span's holder exist, in its place of the order, with a document that is long enough once it is folded?
     fn hold(&mut self, span: &Span) -> bool {
         let holder = &span.holder;
-        if !self.known.contains_key(&holder.contribution) {
-            self.known.insert(holder.contribution, self.look_up(&holder.contribution));
-        }
-        let Some(Some((order, documents))) = self.known.get(&holder.contribution) else { return false };
+        let Some((order, documents)) = self.known(&holder.contribution) else { return false };
         let document = usize::try_from(holder.document).ok().and_then(|index| documents.get(index));
         let end = holder.offset.checked_add(u64::from(span.end - span.start));
         let longest = |bytes: &u64| bytes.saturating_mul(MAX_EXPANSION as u64);
         *order == holder.order && document.zip(end).is_some_and(|(bytes, end)| end <= longest(bytes))
+    }
+
+    /// Does the contribution count?
+    fn count(&mut self, id: &ContributionId) -> bool {
+        self.known(id).is_some()
+    }
+
+    fn known(&mut self, id: &ContributionId) -> Option<&(u64, Vec<u64>)> {
+        if !self.known.contains_key(id) {
+            self.known.insert(*id, self.look_up(id));
+        }
+        self.known.get(id)?.as_ref()
     }
 
     fn look_up(&self, id: &ContributionId) -> Option<(u64, Vec<u64>)> {

@@ -24,6 +24,10 @@ pub struct Totals {
     pub bonded: Drops,
     /// What validators are withdrawing.
     pub unbonding: Drops,
+    /// What builders of models by influence have at stake.
+    pub rows_bonds: Drops,
+    /// What servers put aside.
+    pub deposits: Drops,
     /// Fees of settled receipts, all divided.
     pub divided: Drops,
 }
@@ -62,6 +66,16 @@ pub enum Mismatch {
     Unbonding {
         /// Which.
         validator: Account,
+    },
+    /// What of a server's deposit is locked is not what receipts depend on, or more than it has.
+    #[error("{server} has {recorded} drops locked, but receipts depend on {counted}, or the deposit is smaller")]
+    Locked {
+        /// Whose.
+        server: Account,
+        /// What the server's record says.
+        recorded: Drops,
+        /// What the receipts say.
+        counted: Drops,
     },
     /// A receipt's payouts are not its fee.
     #[error("receipt {receipt} paid {fee} drops, but its payouts add up to {counted}")]
@@ -108,16 +122,27 @@ pub fn audit(state: &State) -> Result<Totals, Mismatch> {
         treasury: state.treasury(),
         bonded: sum(all::<ValidatorRecord>(state, keys::CANDIDATE).map(|(_, record)| record.bond))?,
         unbonding: sum(all::<Drops>(state, keys::UNBONDING).map(|(_, amount)| amount))?,
+        rows_bonds: sum(all::<RowsRecord>(state, keys::MODEL_ROWS).map(|(_, record)| record.bond))?,
+        deposits: sum(all::<ServerRecord>(state, keys::SERVERS).map(|(_, record)| record.deposit))?,
         divided: check_receipts(state)?,
     };
-    let places = [totals.available, totals.pending, totals.escrow, totals.treasury, totals.bonded, totals.unbonding];
-    let counted = sum(places)?;
+    let counted = sum([
+        totals.available,
+        totals.pending,
+        totals.escrow,
+        totals.treasury,
+        totals.bonded,
+        totals.unbonding,
+        totals.rows_bonds,
+        totals.deposits,
+    ])?;
     if counted != totals.supply {
         return Err(Mismatch::Supply { supply: totals.supply, counted });
     }
     check_pending(state, &accounts)?;
     check_dividends(state)?;
     check_unbonding(state)?;
+    check_servers(state)?;
     Ok(totals)
 }
 
@@ -177,6 +202,25 @@ fn check_unbonding(state: &State) -> Result<(), Mismatch> {
         Some((validator, _)) => Err(Mismatch::Unbonding { validator: *validator }),
         None => Ok(()),
     }
+}
+
+/// What of each deposit is locked is what receipts in their audit window depend on, and no more than the deposit.
+fn check_servers(state: &State) -> Result<(), Mismatch> {
+    let mut locked: BTreeMap<Account, Drops> = BTreeMap::new();
+    for (_, audit) in all::<AuditRecord>(state, keys::AUDITS) {
+        let together = locked.entry(audit.server).or_default();
+        *together = together.checked_add(audit.locked).ok_or(Mismatch::Overflow)?;
+    }
+    let records = all::<ServerRecord>(state, keys::SERVERS).map(|(key, record)| (Account(keys::last_id(key)), record));
+    let records: BTreeMap<Account, ServerRecord> = records.collect();
+    for server in locked.keys().chain(records.keys()) {
+        let record = records.get(server).copied().unwrap_or_default();
+        let counted = locked.get(server).copied().unwrap_or_default();
+        if record.locked != counted || counted > record.deposit {
+            return Err(Mismatch::Locked { server: *server, recorded: record.locked, counted });
+        }
+    }
+    Ok(())
 }
 
 fn check_dividends(state: &State) -> Result<(), Mismatch> {

@@ -4,6 +4,8 @@ use crate::crypto;
 use crate::evidence::{Answer, Evidence};
 use crate::genesis::{Params, canonical};
 use crate::ids::{DataNetId, Hash32, ReceiptId};
+use crate::limits::MAX_INFLUENCES;
+use crate::objects::Method;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Bytes of a block that are kept free for its header and its certificate.
@@ -41,18 +43,25 @@ impl AttributionBody {
 
 /// What a body takes beside its receipts, its length in the block included.
 const BODY_FRAME_BYTES: u64 = 8 + 32 + 4 + 4;
-/// What a receipt takes in a body beside its spans and counts: its id, three lengths, one DataNet and its word count.
-const RECEIPT_FRAME_BYTES: u64 = 32 + 4 + 4 + 4 + 32 + 8 + 4;
+/// What a receipt takes in a body beside its spans and counts: its id, three lengths, one DataNet and its word count, and
+/// that there are no influences.
+const RECEIPT_FRAME_BYTES: u64 = 32 + 4 + 4 + 4 + 32 + 8 + 4 + 1 + 4;
+/// A contribution's influence.
+const INFLUENCE_BYTES: u64 = 32 + 16;
 /// A span.
 const SPAN_BYTES: u64 = 4 + 4 + 8 + 32 + 4 + 8;
 /// A word's count.
 const COUNT_BYTES: u64 = 8;
 
 /// The most bytes that one DataNet's evidence for this answer can take in a block: its spans and earlier runs
-/// together are no more than the answer has words.
-pub fn evidence_bound(answer: &Answer<'_>) -> u64 {
+/// together are no more than the answer has words, and of influences there is a number.
+pub fn evidence_bound(answer: &Answer<'_>, method: Method) -> u64 {
     let (words, distinct) = (answer.words().len() as u64, answer.distinct_words() as u64);
-    BODY_FRAME_BYTES + RECEIPT_FRAME_BYTES + words * SPAN_BYTES + distinct * COUNT_BYTES
+    let found = match method {
+        Method::Spans => words * SPAN_BYTES,
+        Method::Influence => MAX_INFLUENCES as u64 * INFLUENCE_BYTES,
+    };
+    BODY_FRAME_BYTES + RECEIPT_FRAME_BYTES + found + distinct * COUNT_BYTES
 }
 
 /// The most [`evidence_bound`] of all receipts of a block together, over all their DataNets.
@@ -71,7 +80,7 @@ pub fn content_bytes(params: &Params) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Frequencies, Holder, Span};
+    use crate::evidence::{Frequencies, Holder, Influence, Span};
     use crate::ids::ContributionId;
     use std::collections::BTreeMap;
 
@@ -80,11 +89,27 @@ mod tests {
         let holder = Holder { order: 0, contribution: ContributionId([1; 32]), document: 0, offset: 0 };
         let spans = answer.words().iter().map(|word| Span { start: word.start, end: word.end, holder }).collect();
         let frequencies = Frequencies { words: 1000, counts: vec![1; answer.distinct_words()] };
-        let evidence =
-            Evidence { spans, earlier: Vec::new(), frequencies: BTreeMap::from([(DataNetId([2; 32]), frequencies)]) };
+        let frequencies = BTreeMap::from([(DataNetId([2; 32]), frequencies)]);
+        let evidence = Evidence { spans, earlier: Vec::new(), frequencies, influence: Influence::default() };
         evidence.check(&answer).unwrap();
         let receipts = vec![(ReceiptId([3; 32]), evidence)];
-        (AttributionBody { epoch: 1, datanet: DataNetId([2; 32]), receipts }, evidence_bound(&answer))
+        (AttributionBody { epoch: 1, datanet: DataNetId([2; 32]), receipts }, evidence_bound(&answer, Method::Spans))
+    }
+
+    #[test]
+    fn the_most_influences_take_exactly_their_bound() {
+        let (mut body, _) = body("a b c a");
+        let answer = Answer::new("a b c a").unwrap();
+        let evidence = &mut body.receipts[0].1;
+        evidence.spans.clear();
+        let many = (0..MAX_INFLUENCES).map(|number| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            (ContributionId(id), 1)
+        });
+        evidence.influence = Influence::of_datanet(many);
+        evidence.check(&answer).unwrap();
+        assert_eq!(body.to_bytes().len() as u64 + 4, evidence_bound(&answer, Method::Influence));
     }
 
     #[test]

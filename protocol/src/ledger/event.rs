@@ -36,6 +36,54 @@ pub enum Event {
         /// Where.
         datanet: DataNetId,
     },
+    /// The builder of a model by influence offers its rows.
+    RowsOffered {
+        /// The model.
+        model: ModelId,
+        /// The influence root.
+        root: Hash32,
+    },
+    /// A model's rows count.
+    RowsActive {
+        /// The model.
+        model: ModelId,
+        /// The influence root.
+        root: Hash32,
+        /// The first epoch that may seal its receipts.
+        from: u64,
+    },
+    /// A model's rows were found wrong.
+    RowsRefuted {
+        /// The model.
+        model: ModelId,
+        /// The influence root.
+        root: Hash32,
+        /// What its builder lost, to the contributors of the model's data.
+        amount: Drops,
+    },
+    /// An account put money aside to answer for what it serves.
+    Deposited {
+        /// Who.
+        server: Account,
+        /// How much more.
+        amount: Drops,
+    },
+    /// An account took back what it had put aside.
+    Withdrawn {
+        /// Who.
+        server: Account,
+        /// How much.
+        amount: Drops,
+    },
+    /// A server was found to have shown a wrong query or solution.
+    Forfeited {
+        /// Who.
+        server: Account,
+        /// For which receipt.
+        receipt: ReceiptId,
+        /// What it lost, to the contributors of the model's data.
+        amount: Drops,
+    },
     /// A manifest waits for attestations.
     ManifestProposed {
         /// Which.

@@ -53,6 +53,14 @@ pub const PROPOSED: u8 = 0x27;
 pub const CONTRIBUTORS: u8 = 0x28;
 /// Models.
 pub const MODELS: u8 = 0x30;
+/// What models by influence offer and others say of it.
+pub const MODEL_ROWS: u8 = 0x31;
+/// Models by influence that wait for a beacon.
+pub const UNDRAWN_MODELS: u8 = 0x32;
+/// Models by influence whose rows wait for a judgement.
+pub const OFFERED_ROWS: u8 = 0x33;
+/// Accounts that put something aside to answer for what they serve.
+pub const SERVERS: u8 = 0x34;
 /// Receipts.
 pub const RECEIPTS: u8 = 0x40;
 /// Answers of receipts that are not settled.
@@ -61,6 +69,10 @@ pub const ANSWERS: u8 = 0x41;
 pub const PARTS: u8 = 0x42;
 /// Divisions of base dividends, by height and DataNet.
 pub const DIVIDENDS: u8 = 0x43;
+/// What influences follow from, of receipts that are not settled.
+pub const TRACES: u8 = 0x44;
+/// Receipts that their servers answer for, by the height at which that ends.
+pub const AUDITS: u8 = 0x45;
 /// Open attribution, by epoch and DataNet.
 pub const WORK: u8 = 0x50;
 /// The receipts of open attribution, by epoch and DataNet.
@@ -182,6 +194,46 @@ pub fn contributors(datanet: &DataNetId) -> Vec<u8> {
 /// A model's record.
 pub fn model(id: &ModelId) -> Vec<u8> {
     key(MODELS, &[&id.0])
+}
+
+/// What a model by influence offers.
+pub fn model_rows(id: &ModelId) -> Vec<u8> {
+    key(MODEL_ROWS, &[&id.0])
+}
+
+/// A model by influence that waits for a beacon.
+pub fn undrawn_model(id: &ModelId) -> Vec<u8> {
+    key(UNDRAWN_MODELS, &[&id.0])
+}
+
+/// A model by influence whose rows wait for a judgement.
+pub fn offered_rows(id: &ModelId) -> Vec<u8> {
+    key(OFFERED_ROWS, &[&id.0])
+}
+
+/// Models by influence whose rows wait for a judgement, and whose id begins with a byte.
+pub fn offered_rows_in(first: u8) -> Vec<u8> {
+    key(OFFERED_ROWS, &[&[first]])
+}
+
+/// What an account put aside.
+pub fn server(account: &Account) -> Vec<u8> {
+    key(SERVERS, &[&account.0])
+}
+
+/// What a receipt's influences follow from, while it is needed.
+pub fn trace(id: &ReceiptId) -> Vec<u8> {
+    key(TRACES, &[&id.0])
+}
+
+/// A receipt that its server answers for until a height.
+pub fn audit(until: u64, id: &ReceiptId) -> Vec<u8> {
+    key(AUDITS, &[&until.to_be_bytes(), &id.0])
+}
+
+/// All receipts that servers answer for until a height, or from it on in a range.
+pub fn audits_until(height: u64) -> Vec<u8> {
+    key(AUDITS, &[&height.to_be_bytes()])
 }
 
 /// A receipt's record.

@@ -8,7 +8,7 @@
 //!   counted, and validators are elected.
 //! - **All or nothing**: an object is carried out whole, or refused without a trace. A block that holds one object or
 //!   settlement that is refused is no block.
-//! - **Conservation**: supply = available + pending + escrow + treasury + bonds + withdrawals, at every
+//! - **Conservation**: supply = available + pending + escrow + treasury + bonds + withdrawals + deposits, at every
 //!   height. [`audit()`] recomputes it.
 //! - **Ids are for ever**: an object enters the ledger once; its record stays. Operations have account nonces instead.
 //! - **Bounds**: what a block seals, a block can settle ([`body::evidence_budget`]); a manifest adds at most
@@ -30,7 +30,9 @@ mod offences;
 mod pay;
 mod presence;
 pub mod records;
+mod rows;
 mod run;
+mod serving;
 pub mod settle;
 mod stake;
 mod view;

@@ -6,6 +6,8 @@
 //!   account follow each other by nonce without gaps, so none is ever carried out twice.
 //! - A receipt pays its model's price, exactly and at least `min_receipt_fee`, into escrow. Its id is never accepted again, so it needs no order.
 //! - A model names active manifests, of each DataNet at most one, so that every receipt can be attributed.
+//! - A receipt of a model by influence carries a trace, of as many dimensions as the model's rows, which are active; and its
+//!   server answers for it (see `rows`, `serving`).
 
 use super::body::{evidence_bound, evidence_budget};
 use super::content::{field, state};
@@ -18,7 +20,7 @@ use crate::crypto::document_hash;
 use crate::evidence::{Answer, AnswerTooLong, fold_answer};
 use crate::ids::{DataNetId, ModelId, ObjectId, ReceiptId};
 use crate::limits::MAX_BASE_DEPTH;
-use crate::objects::{Action, Drops, LineageEntry, ModelManifest, Operation, Receipt};
+use crate::objects::{Action, Drops, LineageEntry, Method, ModelManifest, Operation, Receipt};
 use crate::refusal::Refusal;
 use std::collections::BTreeSet;
 
@@ -50,6 +52,16 @@ impl Run<'_> {
             Action::Bond { amount, payout, name } => self.bond(&object.account, *amount, *payout, name)?,
             Action::Unbond { amount } => self.unbond(&object.account, *amount)?,
             Action::Unjail => self.unjail(&object.account)?,
+            Action::OfferRows { model, header, artifact, bytes, host } => {
+                let (header, artifact, bytes, host) = (header.clone(), *artifact, *bytes, host.clone());
+                let offer = RowsOffer { header, artifact, bytes, host, height: self.ctx.height, beacon: None };
+                self.offer_rows(&object.account, *model, offer)?;
+            }
+            Action::AttestRows { model, root } => self.attest_rows(&object.account, *model, *root)?,
+            Action::RefuteRows { model, root, row } => self.refute_rows(&object.account, *model, *root, *row)?,
+            Action::Deposit { amount } => self.deposit(&object.account, *amount),
+            Action::Withdraw { amount } => self.withdraw(&object.account, *amount)?,
+            Action::RefuteQuery { receipt } => self.refute_query(&object.account, *receipt)?,
         }
         // Last, so that all else is known to hold of an operation that only has to wait for those before it.
         if object.nonce != expected {
@@ -87,8 +99,12 @@ impl Run<'_> {
             price_in: object.price_in,
             price_out: object.price_out,
             height: self.ctx.height,
+            checkpoint: object.checkpoint.clone(),
         };
         self.view.put(keys::model(&id), &record);
+        if record.method == Method::Influence {
+            self.await_rows(&id);
+        }
         self.events.push(Event::ModelRegistered { model: id });
         Ok(())
     }
@@ -129,8 +145,17 @@ impl Run<'_> {
         }
         self.check_expiry(object.expiry)?;
         let datanets: Vec<DataNetId> = model.lineage.iter().map(|source| source.datanet).collect();
-        let evidence_bytes = self.check_evidence_bytes(&object.output, datanets.len() as u64)?;
+        let evidence_bytes = self.check_evidence_bytes(&object.output, model.method, datanets.len() as u64)?;
         self.debit(&object.payer, object.fee)?;
+        match (model.method, &object.trace) {
+            (Method::Spans, None) => {}
+            (Method::Influence, Some(trace)) => {
+                self.check_trace(&object.model, trace.query.codes.len())?;
+                self.answer_for(&id, object)?;
+                self.view.put(keys::trace(&id), trace);
+            }
+            _ => return Err(field("trace", "receipts of models by influence have one, and no others")),
+        }
         self.lock_fee(object.fee);
         let record = ReceiptRecord {
             payer: object.payer,
@@ -151,6 +176,24 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// May a receipt of this model be sealed now, with a query of so many dimensions?
+    fn check_trace(&self, model: &ModelId, got: usize) -> Result<(), Refusal> {
+        let rows = self.view.model_rows(model);
+        let offer = rows.as_ref().and_then(|rows| match (rows.state, &rows.offer) {
+            (RowsState::Active { from }, Some(offer)) if from <= self.ctx.height => Some(offer),
+            _ => None,
+        });
+        let Some(offer) = offer else {
+            let how_far = rows.map_or("absent", |rows| rows.state.as_str());
+            return Err(state("the model", format!("its rows are {how_far}; receipts wait until they are active")));
+        };
+        let expected = offer.header.dimension;
+        if u32::try_from(got) == Ok(expected) {
+            return Ok(());
+        }
+        Err(field("trace", format!("the query has {got} codes, and the rows of its model {expected}")))
+    }
+
     fn check_expiry(&self, expiry: u64) -> Result<(), Refusal> {
         let (epoch, limit) = (self.ctx.height, self.ctx.params.max_expiry);
         let ahead = expiry.checked_sub(epoch).ok_or(Refusal::Expired { expiry, epoch })?;
@@ -161,7 +204,7 @@ impl Run<'_> {
     }
 
     /// The room that an answer's evidence may take in a later block; refused when no block, or not this one, has it.
-    fn check_evidence_bytes(&self, output: &str, datanets: u64) -> Result<u64, Refusal> {
+    fn check_evidence_bytes(&self, output: &str, method: Method, datanets: u64) -> Result<u64, Refusal> {
         let too_long = |error: AnswerTooLong| Refusal::Oversize {
             what: "the answer",
             got: error.length as u64,
@@ -170,7 +213,7 @@ impl Run<'_> {
         let folded = fold_answer(output).map_err(too_long)?;
         let answer = Answer::of(&folded).map_err(too_long)?;
         let limit = evidence_budget(&self.ctx.params);
-        let bytes = evidence_bound(&answer).saturating_mul(datanets);
+        let bytes = evidence_bound(&answer, method).saturating_mul(datanets);
         if bytes > limit {
             let what = "the evidence that the answer may need over its model's DataNets";
             return Err(Refusal::Oversize { what, got: bytes, limit });

@@ -2,9 +2,11 @@
 //!
 //! What an object says for ever and what becomes of it are apart, so that a change of state never rewrites long lists.
 
+mod influence;
 mod settlement;
 mod validators;
 
+pub use influence::{AuditRecord, RowsOffer, RowsRecord, RowsState, ServerRecord};
 pub use settlement::{DividendRecord, Line, PaidPassage, Role, Settlement};
 pub use validators::{
     AbsenceRecord, Absences, BeaconRecord, DutyRecord, JailReason, SlashReason, ValidatorRecord, ValidatorState,
@@ -15,7 +17,7 @@ use crate::block::ValidatorSet;
 use crate::evidence::Evidence;
 use crate::genesis::Params;
 use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ReceiptId};
-use crate::objects::{Document, Drops, Method, ModelManifest};
+use crate::objects::{Checkpoint, Document, Drops, Method, ModelManifest, Trace};
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeSet;
 
@@ -205,6 +207,8 @@ pub struct ModelRecord {
     pub price_out: Drops,
     /// When it was registered.
     pub height: u64,
+    /// What gradients are taken of, of a model by influence.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl ModelRecord {
@@ -343,6 +347,11 @@ pub(super) fn is_sound(key: &[u8], value: &[u8]) -> bool {
         (keys::PROPOSED, _) => is::<()>(value),
         (keys::CONTRIBUTORS, _) => is::<u64>(value),
         (keys::MODELS, _) => is::<ModelRecord>(value),
+        (keys::MODEL_ROWS, _) => is::<RowsRecord>(value),
+        (keys::UNDRAWN_MODELS | keys::OFFERED_ROWS, _) => is::<()>(value),
+        (keys::SERVERS, _) => is::<ServerRecord>(value),
+        (keys::TRACES, _) => is::<Trace>(value),
+        (keys::AUDITS, _) => is::<AuditRecord>(value),
         (keys::RECEIPTS, _) => is::<ReceiptRecord>(value),
         (keys::ANSWERS, _) => is::<String>(value),
         (keys::PARTS, _) => is::<Evidence>(value),

@@ -53,11 +53,13 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Begins a block: what is due becomes available, what was withdrawn long enough ago is paid, what was not agreed on in time is refunded.
+    /// Begins a block: what is due becomes available, what was withdrawn long enough ago is paid, what servers
+    /// answered for long enough is free, what was not agreed on in time is refunded.
     pub(super) fn begin(state: &'a State, ctx: &'a Context) -> Self {
         let mut run = Self::scratch(state, ctx);
         run.vest();
         run.pay_unbonded();
+        run.release_audits();
         run.refund_overdue();
         run
     }
@@ -80,10 +82,13 @@ impl<'a> Run<'a> {
     pub(super) fn apply(&mut self, verified: &Verified) -> Result<(), Refusal> {
         self.view.checkpoint();
         let events = self.events.len();
+        // Before settlements there are none but what cheats forfeited.
+        let dividends = self.dividends.clone();
         let result = self.dispatch(verified);
         if result.is_err() {
             self.view.rollback();
             self.events.truncate(events);
+            self.dividends = dividends;
         }
         result
     }
@@ -107,6 +112,9 @@ impl<'a> Run<'a> {
     /// failures are counted, and the validators of the height after the next are elected.
     pub(super) fn finish(mut self, block: &Block) -> (super::Changes, Vec<Event>) {
         self.recount_attestations();
+        self.recount_rows();
+        self.draw_rows(block);
+        self.draw_audits(block);
         self.close_commits();
         self.open_work();
         self.divide_dividends();

@@ -6,6 +6,8 @@
 //! - The fee is divided by the network's split, by largest remainder, as is every amount below.
 //! - **Data**: the part of the answer's covered words goes to the contributions that hold them, by bits beyond chance,
 //!   under the cap. The rest is the **base** dividend, to the model's DataNets by their weights.
+//! - **Influence** claims the whole answer. A server whose solution does not solve is not paid: its part is base dividend
+//!   as well, and it forfeits what it answers with.
 //! - **Model**: the oldest base takes its reserve, each younger one its reserve of what is left, the model the rest. So
 //!   nobody can promise away what those before him reserved.
 //! - **Validators**: those that revealed the agreed root, each with its power once for every DataNet it did so in.
@@ -42,8 +44,8 @@ pub struct Division<'a> {
     pub lineage: &'a [(DataNetId, u32)],
     /// The model and what it was made from, youngest first: id, builder, reserve in basis points.
     pub models: &'a [(ModelId, Account, u32)],
-    /// Who served.
-    pub server: Account,
+    /// Who served; none where the server's solution was refused.
+    pub server: Option<Account>,
     /// Accounts of validators, by power.
     pub validators: &'a [(Account, u64)],
 }
@@ -59,15 +61,21 @@ impl Division<'_> {
             (Role::Validators, split.validators_bp),
             (Role::Treasury, split.treasury_bp),
         ];
-        let mut lines = Vec::new();
+        let (mut lines, mut base) = (Vec::new(), 0);
         for (role, amount) in divide(self.fee.0, &parts).unwrap_or_default() {
             match role {
-                Role::Data | Role::Base => self.data_lines(amount, &mut lines),
+                Role::Data | Role::Base => base += self.data_lines(amount, &mut lines),
                 Role::Model => self.model_lines(amount, &mut lines),
-                Role::Serving => lines.push(Line { account: Some(self.server), ..Line::of(Role::Serving, amount) }),
+                Role::Serving => match self.server {
+                    Some(server) => lines.push(Line { account: Some(server), ..Line::of(Role::Serving, amount) }),
+                    None => base += amount,
+                },
                 Role::Validators => self.validator_lines(amount, &mut lines),
                 Role::Treasury => {}
             }
+        }
+        for (datanet, amount) in divide(base, self.lineage).unwrap_or_default() {
+            lines.push(Line { datanet: Some(datanet), ..Line::of(Role::Base, amount) });
         }
         lines.retain(|line| line.amount > Drops::ZERO);
         let given: u128 = lines.iter().map(|line| line.amount.0).sum();
@@ -77,14 +85,15 @@ impl Division<'_> {
         lines
     }
 
-    fn data_lines(&self, amount: u128, lines: &mut Vec<Line>) {
+    /// The lines of what is claimed. What is not goes to the base dividend.
+    fn data_lines(&self, amount: u128, lines: &mut Vec<Line>) -> u128 {
         let covered = self.attribution.covered_words;
         let uncovered = self.attribution.total_words.saturating_sub(covered);
         // An answer without words claims nothing.
         let parts = divide(amount, &[(true, covered), (false, uncovered)]).unwrap_or(vec![(false, amount)]);
         let of = |claimed: bool| parts.iter().filter(|part| part.0 == claimed).map(|part| part.1).sum();
-        let weights: Vec<(ContributionId, u64)> =
-            self.attribution.by_contribution.iter().map(|(id, bits)| (*id, *bits)).collect();
+        let weights: Vec<(ContributionId, u128)> =
+            self.attribution.by_contribution.iter().map(|(id, weight)| (*id, *weight)).collect();
         for (contribution, amount) in divide_capped(of(true), &weights, self.params.share_cap_bp).unwrap_or_default() {
             let Some((datanet, account)) = self.payees.get(&contribution).copied() else { continue };
             lines.push(Line {
@@ -94,9 +103,7 @@ impl Division<'_> {
                 ..Line::of(Role::Data, amount)
             });
         }
-        for (datanet, amount) in divide(of(false), self.lineage).unwrap_or_default() {
-            lines.push(Line { datanet: Some(datanet), ..Line::of(Role::Base, amount) });
-        }
+        of(false)
     }
 
     fn model_lines(&self, amount: u128, lines: &mut Vec<Line>) {
@@ -177,7 +184,11 @@ impl Run<'_> {
         attribution: &Attribution,
         spans: Vec<PaidPassage>,
     ) {
-        let lines = self.lines(&record, attribution);
+        let refused = evidence.influence.refused;
+        let lines = self.lines(&record, attribution, refused);
+        if refused {
+            self.forfeit(&id);
+        }
         self.release_fee(record.fee);
         self.pay(&lines);
         record.state = ReceiptState::Settled(Settlement {
@@ -193,7 +204,7 @@ impl Run<'_> {
         self.events.push(Event::Settled { receipt: id });
     }
 
-    fn lines(&self, record: &ReceiptRecord, attribution: &Attribution) -> Vec<Line> {
+    fn lines(&self, record: &ReceiptRecord, attribution: &Attribution, refused: bool) -> Vec<Line> {
         let payee =
             |id: &ContributionId| self.view.admission(id).map(|found| (*id, (found.datanet, found.contributor)));
         let payees = attribution.by_contribution.keys().filter_map(payee).collect();
@@ -214,7 +225,7 @@ impl Run<'_> {
             payees: &payees,
             lineage: &lineage,
             models: &models,
-            server: record.server,
+            server: (!refused).then_some(record.server),
             validators: &self.agreed_power(record.epoch, &lineage),
         }
         .lines()

@@ -5,7 +5,7 @@ use super::records::*;
 use crate::block::ValidatorSet;
 use crate::genesis::{Params, canonical};
 use crate::ids::{Account, ContributionId, DataNetId, ManifestId, ModelId, ReceiptId, to_hex};
-use crate::objects::Drops;
+use crate::objects::{Drops, Trace};
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeMap;
 
@@ -156,6 +156,21 @@ pub trait Read {
     /// A model.
     fn model(&self, id: &ModelId) -> Option<ModelRecord> {
         self.record(&keys::model(id))
+    }
+
+    /// What the builder of a model by influence offers.
+    fn model_rows(&self, id: &ModelId) -> Option<RowsRecord> {
+        self.record(&keys::model_rows(id))
+    }
+
+    /// What an account put aside to answer for what it serves.
+    fn server(&self, account: &Account) -> ServerRecord {
+        self.record(&keys::server(account)).unwrap_or_default()
+    }
+
+    /// What the influences of a receipt that is not settled follow from.
+    fn trace(&self, id: &ReceiptId) -> Option<Trace> {
+        self.record(&keys::trace(id))
     }
 
     /// A receipt.

@@ -262,6 +262,7 @@ impl Load {
             fee: ModelManifest::price(PRICE_IN, PRICE_OUT, tokens_in, tokens_out).unwrap_or_default(),
             expiry: height + ahead,
             nonce: self.receipts,
+            trace: None,
         }
     }
 
@@ -337,5 +338,6 @@ fn model(manifest: ManifestId) -> ModelManifest {
         method: Method::Spans,
         price_in: PRICE_IN,
         price_out: PRICE_OUT,
+        checkpoint: None,
     }
 }

@@ -113,7 +113,7 @@ enumeration!(Kind: DataNet, Contribution, DatasetManifest, ModelManifest, Receip
 enumeration!(Admission: Open, Curated);
 enumeration!(Origin: OwnWork, PublicDomain, Licensed);
 enumeration!(Permission: Allowed, Constrained, NotAllowed);
-enumeration!(Method: Spans);
+enumeration!(Method: Spans, Influence);
 enumeration!(VoteStep: Prevote, Precommit);
 enumeration!(RoundCertKind: Precommit, Skip);
 

@@ -5,10 +5,12 @@ use super::fields::{
 };
 use super::{Wire, proto, schema};
 use crate::crypto::Kind;
-use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId};
+use crate::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ReceiptId};
+use crate::influence::{Header, Query, RowName, Solution};
 use crate::objects::{
-    Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document,
-    Envelope, LineageEntry, Method, ModelManifest, Operation, Origin, Permission, Receipt, UsagePolicy,
+    Action, Admission, AttributionCommit, AttributionReveal, Checkpoint, Contribution, DataNet, DatasetManifest,
+    Document, Envelope, LineageEntry, Method, ModelManifest, Operation, Origin, Permission, Receipt, Trace,
+    UsagePolicy,
 };
 
 impl Wire for Envelope {
@@ -87,11 +89,6 @@ impl Wire for Contribution {
     const SCHEMA: &'static schema::Message = &schema::CONTRIBUTION;
 
     fn to_wire(&self) -> proto::Contribution {
-        let document = |document: &Document| proto::Document {
-            title: document.title.clone(),
-            hash: document.hash.0.to_vec(),
-            bytes: document.bytes,
-        };
         proto::Contribution {
             contributor: self.contributor.0.to_vec(),
             datanet: self.datanet.0.to_vec(),
@@ -103,15 +100,11 @@ impl Wire for Contribution {
             origin: self.origin.number(),
             usage: Some(from_usage(self.usage)),
             previous: self.previous.map(|id| id.0.to_vec()).unwrap_or_default(),
-            documents: self.documents.iter().map(document).collect(),
+            documents: self.documents.iter().map(from_document).collect(),
         }
     }
 
     fn from_wire(message: proto::Contribution) -> Result<Self, Fault> {
-        let document = |document: proto::Document| {
-            let hash = Hash32(fixed("hash", &document.hash)?);
-            Ok(Document { title: document.title, hash, bytes: document.bytes })
-        };
         Ok(Self {
             contributor: Account(fixed("contributor", &message.contributor)?),
             datanet: DataNetId(fixed("datanet", &message.datanet)?),
@@ -123,9 +116,18 @@ impl Wire for Contribution {
             origin: Origin::of_number("origin", message.origin)?,
             usage: to_usage(required("usage", message.usage)?)?,
             previous: optional("previous", &message.previous)?.map(ContributionId),
-            documents: message.documents.into_iter().map(document).collect::<Result<_, Fault>>()?,
+            documents: message.documents.into_iter().map(to_document).collect::<Result<_, Fault>>()?,
         })
     }
+}
+
+fn from_document(document: &Document) -> proto::Document {
+    proto::Document { title: document.title.clone(), hash: document.hash.0.to_vec(), bytes: document.bytes }
+}
+
+fn to_document(document: proto::Document) -> Result<Document, Fault> {
+    let hash = Hash32(fixed("hash", &document.hash)?);
+    Ok(Document { title: document.title, hash, bytes: document.bytes })
 }
 
 fn from_usage(usage: UsagePolicy) -> proto::UsagePolicy {
@@ -199,6 +201,11 @@ impl Wire for ModelManifest {
             method: self.method.number(),
             price_in: from_drops(self.price_in),
             price_out: from_drops(self.price_out),
+            checkpoint: self.checkpoint.as_ref().map(|checkpoint| proto::Checkpoint {
+                files: checkpoint.files.iter().map(from_document).collect(),
+                window: checkpoint.window,
+                host: checkpoint.host.clone(),
+            }),
         }
     }
 
@@ -216,8 +223,14 @@ impl Wire for ModelManifest {
             method: Method::of_number("method", message.method)?,
             price_in: to_drops("price_in", &message.price_in)?,
             price_out: to_drops("price_out", &message.price_out)?,
+            checkpoint: message.checkpoint.map(to_checkpoint).transpose()?,
         })
     }
+}
+
+fn to_checkpoint(message: proto::Checkpoint) -> Result<Checkpoint, Fault> {
+    let files = message.files.into_iter().map(to_document).collect::<Result<_, Fault>>()?;
+    Ok(Checkpoint { files, window: message.window, host: message.host })
 }
 
 impl Wire for Receipt {
@@ -237,6 +250,7 @@ impl Wire for Receipt {
             fee: from_drops(self.fee),
             expiry: self.expiry,
             nonce: self.nonce,
+            trace: self.trace.as_deref().map(from_trace),
         }
     }
 
@@ -252,7 +266,39 @@ impl Wire for Receipt {
             fee: to_drops("fee", &message.fee)?,
             expiry: message.expiry,
             nonce: message.nonce,
+            trace: message.trace.map(to_trace).transpose()?.map(Box::new),
         })
+    }
+}
+
+fn from_trace(trace: &Trace) -> proto::Trace {
+    proto::Trace {
+        prompt: trace.prompt.clone(),
+        salt: trace.salt.to_vec(),
+        query_scale: trace.query.scale,
+        query: trace.query.codes.iter().flat_map(|code| code.to_le_bytes()).collect(),
+        shift: trace.solution.shift.into(),
+        solution: trace.solution.codes.iter().flat_map(|code| code.to_le_bytes()).collect(),
+    }
+}
+
+fn to_trace(message: proto::Trace) -> Result<Trace, Fault> {
+    let query = numbers("query", &message.query, i16::from_le_bytes)?;
+    let solution = numbers("solution", &message.solution, i32::from_le_bytes)?;
+    let shift = u8::try_from(message.shift).map_err(|_| Fault::Malformed("shift does not fit a byte".into()))?;
+    Ok(Trace {
+        prompt: message.prompt,
+        salt: fixed("salt", &message.salt)?,
+        query: Query { scale: message.query_scale, codes: query },
+        solution: Solution { shift, codes: solution },
+    })
+}
+
+/// Numbers of so many bytes each, one after the other.
+fn numbers<T, const N: usize>(name: &str, bytes: &[u8], number: fn([u8; N]) -> T) -> Result<Vec<T>, Fault> {
+    match bytes.as_chunks() {
+        (numbers, []) => Ok(numbers.iter().map(|bytes| number(*bytes)).collect()),
+        _ => Err(Fault::Malformed(format!("{name} has {} bytes, which are not {N} for each number", bytes.len()))),
     }
 }
 
@@ -296,12 +342,30 @@ fn from_action(action: &Action) -> proto::operation::Action {
         }
         Action::Unbond { amount } => Message::Unbond(proto::Unbond { amount: from_drops(*amount) }),
         Action::Unjail => Message::Unjail(proto::Unjail {}),
+        Action::OfferRows { model, header, artifact, bytes, host } => Message::OfferRows(proto::OfferRows {
+            model: model.0.to_vec(),
+            header: header.to_bytes(),
+            artifact: artifact.0.to_vec(),
+            bytes: *bytes,
+            host: host.clone(),
+        }),
+        Action::AttestRows { model, root } => {
+            Message::AttestRows(proto::AttestRows { model: model.0.to_vec(), root: root.0.to_vec() })
+        }
+        Action::RefuteRows { model, root, row: RowName { fisher, index } } => {
+            let (model, root) = (model.0.to_vec(), root.0.to_vec());
+            Message::RefuteRows(proto::RefuteRows { model, root, fisher: *fisher, index: *index })
+        }
+        Action::Deposit { amount } => Message::Deposit(proto::Deposit { amount: from_drops(*amount) }),
+        Action::Withdraw { amount } => Message::Withdraw(proto::Withdraw { amount: from_drops(*amount) }),
+        Action::RefuteQuery { receipt } => Message::RefuteQuery(proto::RefuteQuery { receipt: receipt.0.to_vec() }),
     }
 }
 
 fn to_action(message: proto::operation::Action) -> Result<Action, Fault> {
     use proto::operation::Action as Message;
     let contribution = |bytes: &[u8]| fixed("contribution", bytes).map(ContributionId);
+    let model = |bytes: &[u8]| fixed("model", bytes).map(ModelId);
     Ok(match message {
         Message::Transfer(transfer) => {
             Action::Transfer { to: Account(fixed("to", &transfer.to)?), amount: to_drops("amount", &transfer.amount)? }
@@ -318,6 +382,24 @@ fn to_action(message: proto::operation::Action) -> Result<Action, Fault> {
         },
         Message::Unbond(unbond) => Action::Unbond { amount: to_drops("amount", &unbond.amount)? },
         Message::Unjail(proto::Unjail {}) => Action::Unjail,
+        Message::OfferRows(offer) => Action::OfferRows {
+            model: model(&offer.model)?,
+            header: Header::from_bytes(&offer.header).map_err(|error| Fault::Malformed(format!("header: {error}")))?,
+            artifact: Hash32(fixed("artifact", &offer.artifact)?),
+            bytes: offer.bytes,
+            host: offer.host,
+        },
+        Message::AttestRows(attest) => {
+            Action::AttestRows { model: model(&attest.model)?, root: Hash32(fixed("root", &attest.root)?) }
+        }
+        Message::RefuteRows(refute) => Action::RefuteRows {
+            model: model(&refute.model)?,
+            root: Hash32(fixed("root", &refute.root)?),
+            row: RowName { fisher: refute.fisher, index: refute.index },
+        },
+        Message::Deposit(deposit) => Action::Deposit { amount: to_drops("amount", &deposit.amount)? },
+        Message::Withdraw(withdraw) => Action::Withdraw { amount: to_drops("amount", &withdraw.amount)? },
+        Message::RefuteQuery(refute) => Action::RefuteQuery { receipt: ReceiptId(fixed("receipt", &refute.receipt)?) },
     })
 }
 

@@ -5,13 +5,15 @@
 //! - Amounts are bounded so that no sum or product of the ledger can come near the end of 128 bits.
 
 use super::within;
+use crate::crypto::{checkpoint_digest, prompt_commitment};
 use crate::genesis::WHOLE_BP;
 use crate::limits::{
-    MAX_AMOUNT, MAX_ANSWER_BYTES, MAX_DOCUMENT_BYTES, MAX_NAME_BYTES, MAX_PEER_ID_BYTES, MAX_PRICE, MAX_TEXT_BYTES,
-    MAX_TOKENS,
+    EXAMPLE_BYTES, MAX_AMOUNT, MAX_ANSWER_BYTES, MAX_ARTIFACT_BYTES, MAX_CHECKPOINT_BYTES, MAX_DOCUMENT_BYTES,
+    MAX_NAME_BYTES, MAX_PEER_ID_BYTES, MAX_PRICE, MAX_PROMPT_BYTES, MAX_TEXT_BYTES, MAX_TOKENS, MAX_TRACE_DIMENSION,
 };
 use crate::objects::{
-    Action, Contribution, DataNet, DatasetManifest, Drops, Evidence, ModelManifest, Object, Operation, Receipt,
+    Action, Checkpoint, Contribution, DataNet, DatasetManifest, Drops, Evidence, Method, ModelManifest, Object,
+    Operation, Receipt, Trace,
 };
 use crate::refusal::Refusal;
 use std::collections::BTreeSet;
@@ -72,8 +74,7 @@ fn manifest(manifest: &DatasetManifest) -> Result<(), Refusal> {
     for id in &manifest.added {
         must(ids.insert(id), "added", || format!("contribution {id} is listed twice"))?;
     }
-    must(!manifest.host.is_empty(), "host", || "some node must serve the content".into())?;
-    within("host", manifest.host.len(), MAX_PEER_ID_BYTES)
+    host(&manifest.host)
 }
 
 fn model(model: &ModelManifest) -> Result<(), Refusal> {
@@ -87,8 +88,54 @@ fn model(model: &ModelManifest) -> Result<(), Refusal> {
         must(entry.weight >= 1, "lineage", || format!("manifest {} has no weight; at least 1", entry.manifest))?;
         must(ids.insert(entry.manifest), "lineage", || format!("manifest {} is listed twice", entry.manifest))?;
     }
+    match (model.method, &model.checkpoint) {
+        (Method::Influence, Some(found)) => {
+            checkpoint(found)?;
+            let digest = checkpoint_digest(found);
+            must(model.weights == digest, "weights", || format!("the checkpoint's digest is {digest}"))?;
+        }
+        (Method::Spans, None) => {}
+        _ => return Err(field("checkpoint", "models by influence have one, and no others")),
+    }
     amount("price_in", model.price_in, MAX_PRICE)?;
     amount("price_out", model.price_out, MAX_PRICE)
+}
+
+fn checkpoint(checkpoint: &Checkpoint) -> Result<(), Refusal> {
+    must(!checkpoint.files.is_empty(), "files", || "a checkpoint has at least one file".into())?;
+    must(checkpoint.files.is_sorted_by(|left, right| left.title < right.title), "files", || {
+        "the names of a checkpoint's files ascend, and no two are the same".into()
+    })?;
+    let mut bytes = 0_u64;
+    for file in &checkpoint.files {
+        file_name(&file.title)?;
+        must(file.bytes >= 1, "files", || format!("file {} is empty", file.title))?;
+        bytes = bytes.saturating_add(file.bytes);
+    }
+    if bytes > MAX_CHECKPOINT_BYTES {
+        let what = "the files of the checkpoint together";
+        return Err(Refusal::Oversize { what, got: bytes, limit: MAX_CHECKPOINT_BYTES });
+    }
+    must(EXAMPLE_BYTES.contains(&checkpoint.window), "window", || {
+        format!("an example is at most {} to {} bytes of text", EXAMPLE_BYTES.start(), EXAMPLE_BYTES.end())
+    })?;
+    host(&checkpoint.host)
+}
+
+/// A name that stays within its folder on every system.
+fn file_name(name: &str) -> Result<(), Refusal> {
+    within("name of a file", name.len(), MAX_NAME_BYTES)?;
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_plain);
+    must(name.split('/').all(is_part), "files", || {
+        "a file's name is made of letters, digits, \".\", \"_\" and \"-\", its parts of a \"/\" between, none with a dot first"
+            .into()
+    })
+}
+
+fn host(host: &[u8]) -> Result<(), Refusal> {
+    must(!host.is_empty(), "host", || "some node must serve the content".into())?;
+    within("host", host.len(), MAX_PEER_ID_BYTES)
 }
 
 fn receipt(receipt: &Receipt) -> Result<(), Refusal> {
@@ -103,7 +150,26 @@ fn receipt(receipt: &Receipt) -> Result<(), Refusal> {
             return Err(Refusal::TooMany { what, got, limit: MAX_TOKENS });
         }
     }
+    if let Some(found) = &receipt.trace {
+        trace(found)?;
+        must(prompt_commitment(&found.salt, &found.prompt) == receipt.prompt, "trace", || {
+            "its prompt and salt are not what the receipt commits to".into()
+        })?;
+    }
     amount("fee", receipt.fee, MAX_AMOUNT)
+}
+
+fn trace(trace: &Trace) -> Result<(), Refusal> {
+    within("prompt", trace.prompt.len(), MAX_PROMPT_BYTES)?;
+    let (query, solution) = (trace.query.codes.len(), trace.solution.codes.len());
+    if query > MAX_TRACE_DIMENSION {
+        return Err(Refusal::TooMany {
+            what: "codes of the query",
+            got: query as u64,
+            limit: MAX_TRACE_DIMENSION as u64,
+        });
+    }
+    must(query == solution, "solution", || format!("it has {solution} codes, and the query {query}"))
 }
 
 fn operation(operation: &Operation) -> Result<(), Refusal> {
@@ -122,7 +188,22 @@ fn operation(operation: &Operation) -> Result<(), Refusal> {
             must(*drops > Drops::ZERO, "amount", || "nothing is withdrawn".into())?;
             amount("amount", *drops, MAX_AMOUNT)
         }
-        Action::Attest { .. } | Action::Approve { .. } | Action::Unjail => Ok(()),
+        Action::OfferRows { bytes, host: peer, .. } => {
+            if *bytes > MAX_ARTIFACT_BYTES {
+                return Err(Refusal::Oversize { what: "the artifact", got: *bytes, limit: MAX_ARTIFACT_BYTES });
+            }
+            host(peer)
+        }
+        Action::Deposit { amount: drops } | Action::Withdraw { amount: drops } => {
+            must(*drops > Drops::ZERO, "amount", || "nothing is moved".into())?;
+            amount("amount", *drops, MAX_AMOUNT)
+        }
+        Action::Attest { .. }
+        | Action::Approve { .. }
+        | Action::Unjail
+        | Action::AttestRows { .. }
+        | Action::RefuteRows { .. }
+        | Action::RefuteQuery { .. } => Ok(()),
     }
 }
 
@@ -131,6 +212,10 @@ fn evidence(evidence: &Evidence) -> Result<(), Refusal> {
     must(evidence.offence.is_ordered(), "signed", || {
         "the two messages do not exclude each other, or do not stand in ascending order".into()
     })
+}
+
+fn field(field: &'static str, reason: &str) -> Refusal {
+    Refusal::Field { field, reason: reason.into() }
 }
 
 fn must(holds: bool, field: &'static str, reason: impl FnOnce() -> String) -> Result<(), Refusal> {
@@ -155,4 +240,19 @@ fn line(field: &'static str, text: &str) -> Result<(), Refusal> {
 
 fn amount(field: &'static str, got: Drops, limit: Drops) -> Result<(), Refusal> {
     must(got <= limit, field, || format!("{got} drops are more than the limit of {limit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn a_files_name_stays_in_its_folder() {
+        for name in ["base.gguf", "adapter/adapter_model.safetensors", "a/b/c-d_e.1"] {
+            assert_eq!(file_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "/etc/passwd", "../up", "a/../b", "a//b", "a/", ".hidden", "a\\b", "C:x", "a b", "ä", "a\0"] {
+            assert!(file_name(name).is_err(), "{name:?}");
+        }
+    }
 }

@@ -6,8 +6,9 @@
 
 use super::fields::Fault;
 use crate::limits::{
-    MAX_ASKED_OBJECTS, MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS, MAX_DOCUMENTS, MAX_GOSSIP_ENVELOPES, MAX_LICENCES,
-    MAX_LINEAGE, MAX_MANIFEST_CONTRIBUTIONS, MAX_SIGNATURES, MAX_SYNC_BLOCKS, MAX_VALIDATORS,
+    MAX_ASKED_OBJECTS, MAX_BLOCK_ENVELOPES, MAX_BLOCK_SETTLEMENTS, MAX_CHECKPOINT_FILES, MAX_DOCUMENTS,
+    MAX_GOSSIP_ENVELOPES, MAX_LICENCES, MAX_LINEAGE, MAX_MANIFEST_CONTRIBUTIONS, MAX_SIGNATURES, MAX_SYNC_BLOCKS,
+    MAX_VALIDATORS,
 };
 use crate::refusal::Refusal;
 use crate::snapshot::MAX_OFFERS;
@@ -40,6 +41,7 @@ fn most(message: &Message, field: &Field) -> (&'static str, u64) {
         ("DataNet", "licences") => ("licences", MAX_LICENCES),
         ("Contribution", "documents") => ("documents of the contribution", MAX_DOCUMENTS),
         ("DatasetManifest", "added") => ("contributions of the manifest", MAX_MANIFEST_CONTRIBUTIONS),
+        ("Checkpoint", "files") => ("files of the checkpoint", MAX_CHECKPOINT_FILES),
         ("ModelManifest", "lineage") => ("manifests of the lineage", MAX_LINEAGE),
         ("Certificate", "signatures") => ("signatures of the certificate", MAX_VALIDATORS),
         ("PolkaCertificate", "signatures") => ("signatures of the polka certificate", MAX_VALIDATORS),

@@ -240,6 +240,7 @@ impl Model {
             method: Method::Spans,
             price_in: PRICE,
             price_out: PRICE,
+            checkpoint: None,
         };
         let fee = model.fee(TOKENS, TOKENS).context("a small fee")?;
         let id = submit(Object::ModelManifest(model))?;
@@ -259,6 +260,7 @@ impl Model {
             fee: self.fee,
             expiry: self.expiry,
             nonce,
+            trace: None,
         });
         Ok(seal(&object, &[&self.payer, &self.server], genesis)?)
     }

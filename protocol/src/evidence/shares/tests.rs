@@ -21,7 +21,7 @@ fn evidence(spans: &[Span], datanets: &[(u64, &[u64])]) -> Evidence {
         .iter()
         .zip(0..)
         .map(|(&(words, counts), number)| (DataNetId([number; 32]), Frequencies { words, counts: counts.to_vec() }));
-    Evidence { spans: spans.to_vec(), earlier: Vec::new(), frequencies: frequencies.collect() }
+    Evidence { spans: spans.to_vec(), frequencies: frequencies.collect(), ..Evidence::default() }
 }
 
 fn attributed(text: &str, evidence: &Evidence) -> Attribution {
@@ -38,7 +38,7 @@ fn a_span_weighs_its_information_beyond_chance() {
     // "a b" tells 12 bits of the 10 that chance takes; "b c b" tells 26.
     assert_eq!(got.paid, [PaidSpan { span: span(2, 7, 2), bits_q16: 16 * BIT }]);
     assert_eq!((got.covered_words, got.total_words), (3, 4));
-    assert_eq!(got.by_contribution, BTreeMap::from([(contribution(2), 16 * BIT)]));
+    assert_eq!(got.by_contribution, BTreeMap::from([(contribution(2), u128::from(16 * BIT))]));
     // A word, however rare, tells no more than chance; and one bit less than sixteen is not enough.
     let common: &[(u64, &[u64])] = &[(1000, &[60, 0, 1]), (24, &[4, 4, 1])];
     assert_eq!(attributed("a b c b", &evidence(&[span(2, 7, 2)], common)).covered_words, 0);
@@ -64,7 +64,7 @@ fn equal_sets_are_decided_by_the_earlier_start() {
 fn spans_that_touch_are_both_paid() {
     let touching = [span(0, 6, 1), span(6, 12, 2)];
     let got = attributed("日本語文", &evidence(&touching, &[(1 << 20, &[1, 1, 1, 1])]));
-    assert_eq!(got.by_contribution, BTreeMap::from([(contribution(1), 20 * BIT), (contribution(2), 20 * BIT)]));
+    assert_eq!(got.by_contribution, [1, 2].map(|id| (contribution(id), u128::from(20 * BIT))).into());
     assert_eq!((got.covered_words, got.total_words), (4, 4));
 }
 
@@ -128,7 +128,7 @@ proptest! {
         prop_assert_eq!(got.paid.iter().map(|paid| paid.bits_q16).sum::<u64>(), heaviest.unwrap_or(0));
         prop_assert!(got.paid.iter().all(|paid| paid.bits_q16 > 0 && paid.bits_q16 == weight(&paid.span)));
         prop_assert!(disjoint(&got.paid.iter().map(|paid| &paid.span).collect::<Vec<_>>()));
-        prop_assert_eq!(got.by_contribution.values().sum::<u64>(), heaviest.unwrap_or(0));
+        prop_assert_eq!(got.by_contribution.values().sum::<u128>(), u128::from(heaviest.unwrap_or(0)));
         let covered: u32 = got.paid.iter().map(|paid| paid.span.end / 2 - paid.span.start / 2 + 1).sum();
         prop_assert_eq!(got.covered_words, covered);
     }

@@ -42,6 +42,7 @@ impl Spammer {
             fee: if wrong == 2 { Drops(1) } else { fee },
             expiry: if wrong == 3 { height.saturating_sub(1) } else { height + 20 },
             nonce: self.sent,
+            trace: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod committees;
 mod conservation;
 mod content;
+mod influence;
 mod money;
 mod offences;
 mod phases;

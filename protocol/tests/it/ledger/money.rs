@@ -254,7 +254,7 @@ fn divided(params: &Params, fee: u128, models: &[(ModelId, Account, u32)], valid
         payees: &BTreeMap::new(),
         lineage: &[(DataNetId([9; 32]), 1)],
         models,
-        server: who(50),
+        server: Some(who(50)),
         validators,
     }
     .lines()

@@ -4,10 +4,11 @@ use protocol::block::{Block, Body, Certificate, Header};
 use protocol::crypto::{SecretKey, Signature, attribution_commitment, content_root, document_hash};
 use protocol::envelope::{Verified, seal};
 use protocol::evidence::answer::Word;
-use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Span, fold_answer};
+use protocol::evidence::{Answer, Evidence, Frequencies, Holder, Influence, Partial, Span, fold_answer};
 use protocol::fold::fold;
 use protocol::genesis::{Genesis, GenesisValidator, Params};
 use protocol::ids::*;
+use protocol::influence::{Fisher, Rows, positive_sums, residual, score};
 use protocol::ledger::records::{Admission as Admitted, ReceiptRecord, ReceiptState, Settlement};
 use protocol::ledger::*;
 use protocol::objects::*;
@@ -26,6 +27,8 @@ pub(crate) struct World {
     pub(crate) tree: Tree,
     /// The text of every document.
     pub(crate) texts: BTreeMap<Hash32, String>,
+    /// The rows and Fisher rows of models by influence.
+    pub(crate) rows: BTreeMap<ModelId, (Rows, Fisher)>,
     /// Operations that were signed, so that several fit into one block.
     nonces: BTreeMap<Account, u64>,
     serial: u64,
@@ -79,6 +82,7 @@ impl World {
             state,
             tree,
             texts: BTreeMap::new(),
+            rows: BTreeMap::new(),
             nonces: BTreeMap::new(),
             serial: 0,
             validators: count,
@@ -247,6 +251,7 @@ impl World {
             method: Method::Spans,
             price_in: Drops(1_000_000),
             price_out: Drops(7_000_001),
+            checkpoint: None,
         }
     }
 
@@ -264,6 +269,7 @@ impl World {
             fee: record.fee(tokens_in, tokens_out).expect("a small fee"),
             expiry: self.height() + 100,
             nonce: self.serial(),
+            trace: None,
         }
     }
 
@@ -366,13 +372,37 @@ impl World {
             }
         }
         let frequencies = Frequencies { words: total, counts };
-        protocol::evidence::Partial::new(&answer, spans, &[], frequencies).into_evidence(&answer, datanet)
+        Partial::new(&answer, spans, &[], frequencies).into_evidence(&answer, datanet)
+    }
+
+    /// What influence says of one receipt in one DataNet, by the protocol's own slow arithmetic.
+    fn influence(&self, id: &ReceiptId, output: &str, datanet: DataNetId, trace: &Trace) -> Evidence {
+        let folded = fold_answer(output).expect("a short answer");
+        let answer = Answer::of(&folded).expect("a short answer");
+        let model = self.state.receipt(id).expect("a sealed receipt").model;
+        let (rows, fisher) = &self.rows[&model];
+        let header = self.state.model_rows(&model).and_then(|rows| rows.offer).expect("active rows").header;
+        let product = fisher.product(&trace.solution.codes).expect("as many codes");
+        let influence = match residual(&product, header.damping, header.tolerance, &trace.query, &trace.solution) {
+            Err(_) => Influence::refused(),
+            Ok(_) => {
+                let scores: Vec<i128> =
+                    rows.iter().map(|row| score(&row, &trace.solution).expect("as many codes")).collect();
+                let sums = positive_sums(rows, &scores).expect("a score for each");
+                let is_in = |id: &ContributionId| self.state.admission(id).is_some_and(|it| it.datanet == datanet);
+                Influence::of_datanet(sums.into_iter().filter(|(id, _)| is_in(id)))
+            }
+        };
+        Evidence { influence, ..Partial::empty(&answer).into_evidence(&answer, datanet) }
     }
 
     pub(crate) fn body(&self, work: &Work) -> AttributionBody {
         let find = |id: &ReceiptId| {
             let text = self.state.answer(id).expect("an open answer");
-            (*id, self.search(&text, work.datanet, &work.manifests))
+            match self.state.trace(id) {
+                None => (*id, self.search(&text, work.datanet, &work.manifests)),
+                Some(trace) => (*id, self.influence(id, &text, work.datanet, &trace)),
+            }
         };
         AttributionBody { epoch: work.epoch, datanet: work.datanet, receipts: work.receipts.iter().map(find).collect() }
     }

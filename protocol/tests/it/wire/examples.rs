@@ -6,14 +6,15 @@ use protocol::block::{
 };
 use protocol::crypto::{self, Purpose, SecretKey, Signature};
 use protocol::envelope::seal;
-use protocol::genesis::{FeeSplit, Genesis, GenesisValidator, Params, StakeParams, canonical};
-use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
+use protocol::genesis::{FeeSplit, Genesis, GenesisValidator, InfluenceParams, Params, StakeParams, canonical};
+use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
+use protocol::influence::{Damping, Header as RowsHeader, Query, RowName, Solution, Tolerance};
 use protocol::light::LightBlock;
 use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
-    Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
-    Envelope, Evidence, LineageEntry, Method, ModelManifest, Object, Offence, Operation, Origin, Permission, Receipt,
-    SaidProposal, SaidVote, UsagePolicy,
+    Action, Admission, AttributionCommit, AttributionReveal, Checkpoint, Contribution, DataNet, DatasetManifest,
+    Document, Drops, Envelope, Evidence, LineageEntry, Method, ModelManifest, Object, Offence, Operation, Origin,
+    Permission, Receipt, SaidProposal, SaidVote, Trace, UsagePolicy,
 };
 use protocol::snapshot::{Chunk, Summary};
 use protocol::wire::{
@@ -71,6 +72,7 @@ pub(super) fn genesis() -> Genesis {
             committee_size: 0,
             redraw_epochs: 500,
         },
+        influence: InfluenceParams { rows_bond: Drops(10_000_000_000), audit_bp: 10_000, audit_window: 20 },
     };
     Genesis { network: "vectors-1".into(), time_ms: 1_750_000_000_000, params, validators, accounts }
 }
@@ -139,6 +141,21 @@ pub(super) fn model() -> ModelManifest {
         method: Method::Spans,
         price_in: Drops::ZERO,
         price_out: Drops(1 << 64),
+        checkpoint: None,
+    }
+}
+
+/// A model by influence.
+pub(super) fn adapter() -> ModelManifest {
+    let file = |title: &str, id, bytes| Document { title: title.into(), hash: Hash32([id; 32]), bytes };
+    let files = vec![file("adapter/adapter_model.safetensors", 0x35, 70_000), file("base.gguf", 0x36, 1 << 26)];
+    let checkpoint = Checkpoint { files, window: 256, host: vec![0, 36, 8, 1, 18, 32, 8] };
+    ModelManifest {
+        name: "tales-1 in influence".into(),
+        weights: crypto::checkpoint_digest(&checkpoint),
+        method: Method::Influence,
+        checkpoint: Some(checkpoint),
+        ..model()
     }
 }
 
@@ -154,6 +171,35 @@ pub(super) fn receipt() -> Receipt {
         fee: Drops(258),
         expiry: 1_000,
         nonce: u64::MAX,
+        trace: None,
+    }
+}
+
+/// A receipt of a model by influence.
+pub(super) fn traced() -> Receipt {
+    let trace = Trace {
+        prompt: "Once upon a time".into(),
+        salt: [0x42; 32],
+        query: Query { scale: 9, codes: vec![32_767, -2, 0] },
+        solution: Solution { shift: 25, codes: vec![1 << 30, -1, 7] },
+    };
+    Receipt { trace: Some(Box::new(trace)), ..receipt() }
+}
+
+/// What rows a builder offers.
+pub(super) fn rows_header() -> RowsHeader {
+    RowsHeader {
+        dimension: 3,
+        exponent: -7,
+        rows: 300,
+        fisher_rows: 1_200,
+        damping: Damping::ONE,
+        tolerance: Tolerance::DEFAULT,
+        checkpoint: adapter().weights,
+        layout: Hash32([0x37; 32]),
+        seed: [0x38; 32],
+        rows_root: Hash32([0x39; 32]),
+        fisher_root: Hash32([0x3a; 32]),
     }
 }
 
@@ -184,8 +230,10 @@ pub(super) fn operation(action: Action) -> Operation {
     Operation { account: account(11), nonce: 0, fee: Drops(1_000_000), action }
 }
 
-pub(super) fn actions() -> [(&'static str, Action); 7] {
+pub(super) fn actions() -> [(&'static str, Action); 13] {
     let contribution = ContributionId([0x52; 32]);
+    let (model, header) = (ModelId([0x53; 32]), rows_header());
+    let root = header.root();
     [
         ("transfer", Action::Transfer { to: account(2), amount: Drops(1 << 100) }),
         ("attest", Action::Attest { manifest: ManifestId([0x51; 32]) }),
@@ -194,6 +242,15 @@ pub(super) fn actions() -> [(&'static str, Action); 7] {
         ("bond", Action::Bond { amount: Drops::CREDIT, payout: account(2), name: "validator-11".into() }),
         ("unbond", Action::Unbond { amount: Drops::CREDIT }),
         ("unjail", Action::Unjail),
+        (
+            "offer-rows",
+            Action::OfferRows { model, header, artifact: Hash32([0x54; 32]), bytes: 1 << 20, host: vec![0, 36, 8] },
+        ),
+        ("attest-rows", Action::AttestRows { model, root }),
+        ("refute-rows", Action::RefuteRows { model, root, row: RowName { fisher: true, index: 258 } }),
+        ("deposit", Action::Deposit { amount: Drops::CREDIT }),
+        ("withdraw", Action::Withdraw { amount: Drops::CREDIT }),
+        ("refute-query", Action::RefuteQuery { receipt: ReceiptId([0x55; 32]) }),
     ]
 }
 
@@ -209,6 +266,8 @@ pub(super) fn objects() -> Vec<(String, Object, Vec<SecretKey>)> {
         ("manifest".into(), Object::DatasetManifest(manifest()), vec![key(1)]),
         ("model".into(), Object::ModelManifest(model()), vec![key(3)]),
         ("receipt".into(), Object::Receipt(receipt()), vec![key(2), key(3)]),
+        ("adapter".into(), Object::ModelManifest(adapter()), vec![key(3)]),
+        ("traced".into(), Object::Receipt(traced()), vec![key(2), key(3)]),
         ("commit".into(), Object::AttributionCommit(commit), vec![key(11)]),
         ("reveal".into(), Object::AttributionReveal(reveal), vec![key(11)]),
     ];

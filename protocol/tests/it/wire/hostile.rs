@@ -80,11 +80,11 @@ fn a_second_spelling_is_malformed() {
     let key = |length: usize| delimited(1, &vec![1; length]);
     let transfer_of = |inner: &[Vec<u8>]| delimited(4, &inner.concat());
     let (to, amount) = (delimited(1, &[2; 32]), delimited(2, &[1, 0]));
-    let unknown = [number(15, 1), delimited(14, b""), number(1 << 29, 1), number(0, 1)];
+    let unknown = [number(25, 1), delimited(24, b""), number(1 << 29, 1), number(0, 1)];
     let attest_unknown = delimited(5, &[delimited(1, &[3; 32]), number(2, 1)].concat());
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
-        ("unknown number", [&good[..], &unknown[0]].concat(), "in Operation, field 15 is unknown"),
-        ("unknown bytes", [&good[..], &unknown[1]].concat(), "field 14 is unknown"),
+        ("unknown number", [&good[..], &unknown[0]].concat(), "in Operation, field 25 is unknown"),
+        ("unknown bytes", [&good[..], &unknown[1]].concat(), "field 24 is unknown"),
         ("field number too large", [&good[..], &unknown[2]].concat(), "is unknown"),
         ("field number zero", [&good[..], &unknown[3]].concat(), "field 0 is unknown"),
         ("unknown inside", [&account[..], &fee, &attest_unknown].concat(), "in Attest, field 2 is unknown"),

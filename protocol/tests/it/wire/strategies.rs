@@ -6,15 +6,16 @@ use proptest::prelude::*;
 use protocol::block::{
     Block, Body, Certificate, CompactBlock, Header, MissingParts, Parts, Validator, ValidatorSet, VoteStep,
 };
-use protocol::crypto::{Kind, Signature};
+use protocol::crypto::{Kind, Signature, checkpoint_digest, prompt_commitment};
 use protocol::genesis::canonical;
-use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId};
+use protocol::ids::{Account, BlockId, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
+use protocol::influence::{Damping, Header as RowsHeader, Query, RowName, Solution, Tolerance};
 use protocol::light::LightBlock;
 use protocol::node::{PoolAnswer, PoolQuestion};
 use protocol::objects::{
-    Action, Admission, AttributionCommit, AttributionReveal, Contribution, DataNet, DatasetManifest, Document, Drops,
-    Envelope, Evidence, LineageEntry, Method, ModelManifest, Object, Offence, Operation, Origin, Permission, Receipt,
-    SaidProposal, SaidVote, UsagePolicy,
+    Action, Admission, AttributionCommit, AttributionReveal, Checkpoint, Contribution, DataNet, DatasetManifest,
+    Document, Drops, Envelope, Evidence, LineageEntry, Method, ModelManifest, Object, Offence, Operation, Origin,
+    Permission, Receipt, SaidProposal, SaidVote, Trace, UsagePolicy,
 };
 use protocol::wire::{
     ConsensusMessage, PolkaCert, Request, Response, RoundCert, RoundCertKind, RoundSignature, SignedProposal,
@@ -162,7 +163,59 @@ fn model() -> impl Strategy<Value = Object> {
                 method,
                 price_in,
                 price_out,
+                checkpoint: None,
             })
+        },
+    )
+}
+
+fn adapter() -> impl Strategy<Value = Object> {
+    let files =
+        (btree_set("[a-z0-9_-]{1,9}(/[a-z][a-z0-9._-]{0,9}){0,2}", 1..6), documents()).prop_map(|(names, files)| {
+            let file = |(title, file): (String, Document)| Document { title, ..file };
+            names.into_iter().zip(files).map(file).collect()
+        });
+    (model(), files, 64..=4096_u32, vec(any::<u8>(), 1..=64)).prop_map(|(model, files, window, host)| {
+        let Object::ModelManifest(mut model) = model else { unreachable!("a model") };
+        let checkpoint = Checkpoint { files, window, host };
+        model.method = Method::Influence;
+        model.weights = checkpoint_digest(&checkpoint);
+        model.checkpoint = Some(checkpoint);
+        Object::ModelManifest(model)
+    })
+}
+
+fn traced() -> impl Strategy<Value = Object> {
+    let codes = vec((any::<i16>(), any::<i32>()), 0..9);
+    (receipt(), "(?s).{0,60}", any::<[u8; 32]>(), any::<u32>(), any::<u8>(), codes).prop_map(
+        |(receipt, prompt, salt, scale, shift, codes)| {
+            let Object::Receipt(mut receipt) = receipt else { unreachable!("a receipt") };
+            receipt.prompt = prompt_commitment(&salt, &prompt);
+            let (query, solution) = codes.into_iter().unzip();
+            let (query, solution) = (Query { scale, codes: query }, Solution { shift, codes: solution });
+            receipt.trace = Some(Box::new(Trace { prompt, salt, query, solution }));
+            Object::Receipt(receipt)
+        },
+    )
+}
+
+fn rows_header() -> impl Strategy<Value = RowsHeader> {
+    let numbers = (1..=1_u32 << 24, -256..=256_i16, 0..=1_u64 << 20, 0..=1_u64 << 20, 0..=1_u32 << 24);
+    (numbers, hash(), hash(), hash(), hash(), any::<[u8; 32]>()).prop_map(
+        |((dimension, exponent, rows, fisher_rows, tolerance), checkpoint, layout, rows_root, fisher_root, seed)| {
+            RowsHeader {
+                dimension,
+                exponent,
+                rows,
+                fisher_rows,
+                damping: Damping::ONE,
+                tolerance: Tolerance::new(tolerance).expect("at most all"),
+                checkpoint,
+                layout,
+                seed,
+                rows_root,
+                fisher_root,
+            }
         },
     )
 }
@@ -172,7 +225,20 @@ fn receipt() -> impl Strategy<Value = Object> {
     (account(), account(), hash(), hash(), "[^\\x00]{1,200}", tokens, amount(100), number(), number()).prop_map(
         |(payer, server, model, prompt, output, (tokens_in, tokens_out), fee, expiry, nonce)| {
             let model = ModelId(model.0);
-            Object::Receipt(Receipt { payer, server, model, prompt, output, tokens_in, tokens_out, fee, expiry, nonce })
+            let trace = None;
+            Object::Receipt(Receipt {
+                payer,
+                server,
+                model,
+                prompt,
+                output,
+                tokens_in,
+                tokens_out,
+                fee,
+                expiry,
+                nonce,
+                trace,
+            })
         },
     )
 }
@@ -188,6 +254,19 @@ fn operation() -> impl Strategy<Value = Object> {
         (amount(100), account(), name()).prop_map(|(amount, payout, name)| Action::Bond { amount, payout, name }),
         amount(100).prop_map(|amount| Action::Unbond { amount: Drops(amount.0.max(1)) }),
         Just(Action::Unjail),
+        (hash(), rows_header(), hash(), 0..=1_u64 << 30, vec(any::<u8>(), 1..=64)).prop_map(
+            |(model, header, artifact, bytes, host)| {
+                let model = ModelId(model.0);
+                Action::OfferRows { model, header, artifact, bytes, host }
+            }
+        ),
+        (hash(), hash()).prop_map(|(model, root)| Action::AttestRows { model: ModelId(model.0), root }),
+        (hash(), hash(), any::<bool>(), number()).prop_map(|(model, root, fisher, index)| {
+            Action::RefuteRows { model: ModelId(model.0), root, row: RowName { fisher, index } }
+        }),
+        amount(100).prop_map(|amount| Action::Deposit { amount: Drops(amount.0.max(1)) }),
+        amount(100).prop_map(|amount| Action::Withdraw { amount: Drops(amount.0.max(1)) }),
+        hash().prop_map(|receipt| Action::RefuteQuery { receipt: ReceiptId(receipt.0) }),
     ];
     (account(), number(), amount(100), action)
         .prop_map(|(account, nonce, fee, action)| Object::Operation(Operation { account, nonce, fee, action }))
@@ -241,7 +320,9 @@ fn said_nothing() -> SaidVote {
 }
 
 pub(super) fn object() -> impl Strategy<Value = Object> {
-    prop_oneof![datanet(), contribution(), manifest(), model(), receipt(), operation(), commit(), reveal(), evidence()]
+    let models = prop_oneof![model(), adapter()];
+    let receipts = prop_oneof![receipt(), traced()];
+    prop_oneof![datanet(), contribution(), manifest(), models, receipts, operation(), commit(), reveal(), evidence()]
 }
 
 pub(super) fn envelope() -> impl Strategy<Value = Envelope> {
