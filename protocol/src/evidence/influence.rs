@@ -64,7 +64,7 @@ impl Influence {
         let total = self.sums.values().try_fold(0_u128, |total, sum| total.checked_add(*sum));
         let few = self.sums.len() <= MAX_INFLUENCES * MAX_LINEAGE;
         let sound = few && total.is_some_and(|total| total < MAX_SUM) && self.sums.values().all(|sum| *sum > 0);
-        if sound && !(self.refused && !self.sums.is_empty()) { Ok(()) } else { Err(EvidenceError::Influence) }
+        if sound && (!self.refused || self.sums.is_empty()) { Ok(()) } else { Err(EvidenceError::Influence) }
     }
 }
 

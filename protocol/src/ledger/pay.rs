@@ -53,7 +53,7 @@ impl Run<'_> {
             Action::Unbond { amount } => self.unbond(&object.account, *amount)?,
             Action::Unjail => self.unjail(&object.account)?,
             Action::OfferRows { model, header, artifact, bytes, host } => {
-                let (header, artifact, bytes, host) = (header.clone(), *artifact, *bytes, host.clone());
+                let (header, artifact, bytes, host) = ((**header).clone(), *artifact, *bytes, host.clone());
                 let offer = RowsOffer { header, artifact, bytes, host, height: self.ctx.height, beacon: None };
                 self.offer_rows(&object.account, *model, offer)?;
             }

@@ -52,7 +52,7 @@ pub enum Action {
         /// The model.
         model: ModelId,
         /// What the rows are; its root commits to each of them.
-        header: Header,
+        header: Box<Header>,
         /// BLAKE3 of the artifact.
         artifact: Hash32,
         /// Bytes of the artifact.

@@ -384,7 +384,9 @@ fn to_action(message: proto::operation::Action) -> Result<Action, Fault> {
         Message::Unjail(proto::Unjail {}) => Action::Unjail,
         Message::OfferRows(offer) => Action::OfferRows {
             model: model(&offer.model)?,
-            header: Header::from_bytes(&offer.header).map_err(|error| Fault::Malformed(format!("header: {error}")))?,
+            header: Header::from_bytes(&offer.header)
+                .map(Box::new)
+                .map_err(|error| Fault::Malformed(format!("header: {error}")))?,
             artifact: Hash32(fixed("artifact", &offer.artifact)?),
             bytes: offer.bytes,
             host: offer.host,

@@ -86,7 +86,8 @@ impl Story {
 
     fn offer_of(&mut self, by: u8, header: Header) -> Verified {
         let (model, artifact) = (self.model, Hash32([9; 32]));
-        let action = Action::OfferRows { model, header, artifact, bytes: 1_000, host: b"host".to_vec() };
+        let action =
+            Action::OfferRows { model, header: Box::new(header), artifact, bytes: 1_000, host: b"host".to_vec() };
         self.world.operation(by, action)
     }
 
@@ -175,8 +176,8 @@ fn influences_are_paid_and_deposits_come_back() {
     let paid = amounts(&settlement, Role::Data);
     let data: u128 = paid.iter().map(|(_, amount)| amount).sum();
     assert!(data.abs_diff(fee.0 / 2) <= 1, "half of the fee");
-    let (total, capped) = ((a + b) as u128, data * 8_000 / 10_000);
-    assert!(a as u128 * data / total > capped, "the first is over the cap of a share");
+    let (total, capped) = ((a + b).cast_unsigned(), data * 8_000 / 10_000);
+    assert!(a.cast_unsigned() * data / total > capped, "the first is over the cap of a share");
     assert_eq!(paid.len(), 2);
     for (id, amount) in paid {
         let is_first = id == Some(story.contributions[0]);

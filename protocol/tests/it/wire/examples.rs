@@ -232,7 +232,7 @@ pub(super) fn operation(action: Action) -> Operation {
 
 pub(super) fn actions() -> [(&'static str, Action); 13] {
     let contribution = ContributionId([0x52; 32]);
-    let (model, header) = (ModelId([0x53; 32]), rows_header());
+    let (model, header) = (ModelId([0x53; 32]), Box::new(rows_header()));
     let root = header.root();
     [
         ("transfer", Action::Transfer { to: account(2), amount: Drops(1 << 100) }),

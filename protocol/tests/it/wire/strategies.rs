@@ -257,7 +257,7 @@ fn operation() -> impl Strategy<Value = Object> {
         (hash(), rows_header(), hash(), 0..=1_u64 << 30, vec(any::<u8>(), 1..=64)).prop_map(
             |(model, header, artifact, bytes, host)| {
                 let model = ModelId(model.0);
-                Action::OfferRows { model, header, artifact, bytes, host }
+                Action::OfferRows { model, header: Box::new(header), artifact, bytes, host }
             }
         ),
         (hash(), hash()).prop_map(|(model, root)| Action::AttestRows { model: ModelId(model.0), root }),
