@@ -1,16 +1,12 @@
 //! Nodes that speak over real sockets on loopback: what gets through, what does not, and what comes back.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use daemon::network::{
     self, GossipId, NetworkConfig, NetworkEvent, NetworkHandle, Protocol, PublishRefused, Refusal, ReplyError,
     ReplyHandle, RequestError, StartError, Topic, Verdict, constants,
 };
 use libp2p::{Multiaddr, PeerId, multiaddr};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{sync::mpsc, time::timeout};
 
 mod hostile;
@@ -61,7 +57,7 @@ fn config(seed: u8, listen: Multiaddr, peers: &[&Multiaddr]) -> NetworkConfig {
 
 impl Node {
     async fn start(config: NetworkConfig) -> Node {
-        counters();
+        let _ = daemon::metrics::install();
         let start = Instant::now();
         let mut look = tokio::time::interval(LOOK);
         let (handle, events) = loop {
@@ -148,15 +144,15 @@ async fn pair(over: Over) -> (Node, Node) {
     (a, b)
 }
 
-/// The counters of this process.
-fn counters() -> &'static PrometheusHandle {
-    static COUNTERS: OnceLock<PrometheusHandle> = OnceLock::new();
-    COUNTERS.get_or_init(|| PrometheusBuilder::new().install_recorder().expect("the only recorder"))
+/// The counters of this process, as text. A process has one recorder: other tests of it may have installed it already.
+fn counters() -> String {
+    let _ = daemon::metrics::install();
+    daemon::metrics::render()
 }
 
 /// The sum of a counter over all label sets that have these labels.
 fn count(name: &str, labels: &[&str]) -> f64 {
-    let rendered = counters().render();
+    let rendered = counters();
     let lines = rendered.lines().filter(|line| line.starts_with(name) && labels.iter().all(|has| line.contains(has)));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
@@ -165,7 +161,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let mut look = tokio::time::interval(LOOK);
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}\n{}", counters().render());
+        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}\n{}", counters());
         look.tick().await;
     }
 }

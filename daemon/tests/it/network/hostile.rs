@@ -114,7 +114,7 @@ async fn attack(mut swarm: Swarm<Hostile>, mut act: impl FnMut(&mut Swarm<Hostil
         }
     });
     let ended = attacked.await;
-    assert!(ended.is_ok(), "the victim does not end the connection\n{}", counters().render());
+    assert!(ended.is_ok(), "the victim does not end the connection\n{}", counters());
 }
 
 /// The first gossip and the first request that the victim hears are those of an honest peer.
