@@ -71,7 +71,7 @@ pub struct InfluenceParams {
     pub rows_bond: Drops,
     /// The part of receipts whose query is computed anew, in basis points.
     pub audit_bp: u32,
-    /// Epochs for which a server answers for a receipt.
+    /// Epochs for which a server answers for a receipt after it must be settled or refunded.
     pub audit_window: u64,
 }
 
@@ -81,8 +81,8 @@ impl InfluenceParams {
         Self { rows_bond: Drops(10 * Drops::CREDIT.0), audit_bp: WHOLE_BP, audit_window: 20 }
     }
 
-    /// What a server loses for a receipt of this fee whose query is refuted: so much more than the fee that cheating does
-    /// not pay, however seldom receipts are looked at.
+    /// What a server loses for a receipt of this fee whose query is refuted. Half of it is lost to whoever it is in league
+    /// with as well, and that, times the chance to be looked at, is the whole fee: more than a lie can gain.
     pub fn penalty(&self, fee: Drops) -> Drops {
         // A fee is below 2^100.
         Drops(fee.0 * 2 * u128::from(WHOLE_BP) / u128::from(self.audit_bp.max(1)))
@@ -92,7 +92,7 @@ impl InfluenceParams {
         [
             (self.rows_bond.0 <= 1 << 90, "rows_bond", "at most 2^90 drops"),
             ((1..=WHOLE_BP).contains(&self.audit_bp), "audit_bp", "1 to 10,000"),
-            ((2..=1_000_000).contains(&self.audit_window), "audit_window", "2 to 1,000,000 epochs"),
+            ((1..=1_000_000).contains(&self.audit_window), "audit_window", "1 to 1,000,000 epochs"),
         ]
     }
 }
@@ -205,6 +205,13 @@ impl StakeParams {
 }
 
 impl Params {
+    /// The height from which a server does not answer any more for a receipt that this epoch sealed. A solution is refused
+    /// only when the receipt is settled, so the window begins where that must be over.
+    pub fn audit_end(&self, epoch: u64) -> u64 {
+        let over = epoch.saturating_add(self.settle_timeout).saturating_add(self.agreed_timeout);
+        over.saturating_add(self.influence.audit_window)
+    }
+
     /// A network for trying things: epochs of one second, a dispute window of twenty.
     pub const fn devnet() -> Self {
         Self {

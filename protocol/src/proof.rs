@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// The first bytes of a proof file.
-pub const MAGIC: &[u8; 16] = b"tributary proof\x03";
+pub const MAGIC: &[u8; 16] = b"tributary proof\x04";
 /// Bytes of a proof file.
 pub const MAX_PROOF_BYTES: usize = 16 * 1024 * 1024;
 

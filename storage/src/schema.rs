@@ -34,7 +34,7 @@ use protocol::genesis::Genesis;
 use protocol::ids::{Hash32, to_hex};
 
 /// The form of the whole database.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 /// The form of a row's body.
 pub const ROW_VERSION: u8 = 1;
 

@@ -58,7 +58,7 @@ pub enum Event {
         model: ModelId,
         /// The influence root.
         root: Hash32,
-        /// What its builder lost, to the contributors of the model's data.
+        /// What its builder lost.
         amount: Drops,
     },
     /// An account put money aside to answer for what it serves.
@@ -81,7 +81,7 @@ pub enum Event {
         server: Account,
         /// For which receipt.
         receipt: ReceiptId,
-        /// What it lost, to the contributors of the model's data.
+        /// What it lost.
         amount: Drops,
     },
     /// A manifest waits for attestations.

@@ -9,8 +9,9 @@
 //! - **Judge**: the beacon of the block after the offer gives each validator rows of its own to compute anew. It attests
 //!   the rows, or refutes one by its number, which others then look at too. A refutation takes an attestation back.
 //! - **Count**: with more than two thirds of all power for them, rows are active from the next epoch on, and the builder
-//!   has the bond back. With more than two thirds against them, the bond goes to the contributors of the model's data, as a
-//!   base dividend, and the model is out for ever.
+//!   has the bond back. With more than two thirds against them, the bond is lost and the model out for ever.
+//! - **Forfeits**: half goes to the contributors of the model's data, as a base dividend, since it was they who were to be
+//!   robbed; and half to the treasury, since whoever cheats may be one of them, or in league with one.
 //! - Other rows may be offered in place of those that wait, until one is refuted: nobody withdraws what is found wrong.
 
 use super::content::{field, state};
@@ -52,14 +53,14 @@ impl Run<'_> {
         }
         let mut rows = self.rows(&id)?;
         match rows.state {
-            RowsState::Awaited | RowsState::Offered if rows.refuted.is_empty() => {}
-            RowsState::Awaited | RowsState::Offered => {
-                return Err(state("the model", "a validator refuted one of the rows that were offered before"));
-            }
+            RowsState::Awaited | RowsState::Offered => {}
             RowsState::Active { from } => return Err(state("the model", format!("its rows count since epoch {from}"))),
             RowsState::Refuted { height } => {
                 return Err(state("the model", format!("its rows were refuted in epoch {height}; register another")));
             }
+        }
+        if !rows.refuted.is_empty() {
+            return Err(state("the model", "a validator refuted one of the rows that were offered before"));
         }
         let seed =
             rows.seed.ok_or_else(|| state("the model", "its seed is drawn in the next epoch; offer rows after"))?;
@@ -165,18 +166,16 @@ impl Run<'_> {
         }
     }
 
-    /// What somebody forfeits goes to those whom it was taken from: the contributors of the model's data.
+    /// Hands out what somebody forfeits.
     pub(super) fn compensate(&mut self, model: &ModelId, amount: Drops) {
         let lineage = self.view.model(model).map(|model| model.lineage).unwrap_or_default();
         let weights: Vec<(DataNetId, u32)> = lineage.iter().map(|source| (source.datanet, source.weight)).collect();
-        let parts = divide(amount.0, &weights).unwrap_or_default();
-        // Every model has a lineage, so there always is somebody; if not, nothing is lost.
-        if parts.is_empty() {
-            self.fund_treasury(amount);
-        }
-        for (datanet, part) in parts {
+        let mut rest = amount.0;
+        for (datanet, part) in divide(amount.0 / 2, &weights).unwrap_or_default() {
             *self.dividends.entry(datanet).or_default() += part;
+            rest -= part;
         }
+        self.fund_treasury(Drops(rest));
     }
 
     /// At a block's end: draws seeds for models, and rows to look at, that were named in a block before this one.

@@ -6,8 +6,8 @@
 //!   [`InfluenceParams::penalty`](crate::genesis::InfluenceParams::penalty) of its fee.
 //! - **Draw**: the beacon of the epoch after picks receipts whose queries validators compute anew.
 //! - **Forfeit**: when more than two thirds of all power refute a query within the audit window, or the solution is found not
-//!   to solve, what is locked goes to the contributors of the model's data.
-//! - **Release**: at the end of the window what is locked is free again.
+//!   to solve, what is locked is lost: half to the contributors of the model's data.
+//! - **Release**: at the end of the window, which begins when the receipt must be settled, what is locked is free again.
 
 use super::content::state;
 use super::event::Event;
@@ -40,7 +40,10 @@ impl Run<'_> {
         }
         record.deposit.0 -= amount.0;
         self.credit(account, amount);
-        self.view.put(keys::server(account), &record);
+        match record == ServerRecord::default() {
+            true => self.view.remove(keys::server(account)),
+            false => self.view.put(keys::server(account), &record),
+        }
         self.events.push(Event::Withdrawn { server: *account, amount });
         Ok(())
     }
@@ -58,7 +61,7 @@ impl Run<'_> {
         }
         record.locked.0 += locked.0;
         self.view.put(keys::server(&receipt.server), &record);
-        let until = self.ctx.height.saturating_add(self.ctx.params.influence.audit_window);
+        let until = self.ctx.params.audit_end(self.ctx.height);
         let (server, model) = (receipt.server, receipt.model);
         let audit = AuditRecord { server, model, locked, drawn: None, refuted: BTreeSet::new() };
         self.view.put(keys::audit(until, id), &audit);
@@ -67,7 +70,7 @@ impl Run<'_> {
 
     /// The place of a receipt that its server answers for.
     fn audit_of(&self, id: &ReceiptId) -> Option<(Vec<u8>, AuditRecord)> {
-        let until = self.view.receipt(id)?.epoch.saturating_add(self.ctx.params.influence.audit_window);
+        let until = self.ctx.params.audit_end(self.view.receipt(id)?.epoch);
         let key = keys::audit(until, id);
         let record = self.view.record(&key)?;
         Some((key, record))
@@ -107,7 +110,7 @@ impl Run<'_> {
 
     /// At a block's end: picks receipts of the epoch before.
     pub(super) fn draw_audits(&mut self, block: &Block) {
-        let until = self.ctx.height.saturating_sub(1).saturating_add(self.ctx.params.influence.audit_window);
+        let until = self.ctx.params.audit_end(self.ctx.height.saturating_sub(1));
         let entries = self.view.scan(&keys::audits_until(until)).into_iter();
         let audits: Vec<(Vec<u8>, AuditRecord)> =
             entries.map(|(key, value)| (key.to_vec(), decode(key, value))).collect();

@@ -4,6 +4,7 @@
 use super::world::*;
 use protocol::crypto::{checkpoint_digest, influence_data, influence_seed, prompt_commitment};
 use protocol::envelope::Verified;
+use protocol::genesis::Params;
 use protocol::ids::*;
 use protocol::influence::*;
 use protocol::ledger::records::{Role, RowsState, Settlement};
@@ -43,7 +44,11 @@ fn by_influence(base: ModelManifest) -> ModelManifest {
 
 impl Story {
     fn new() -> Self {
-        let mut world = World::new();
+        Self::with(Params::devnet())
+    }
+
+    fn with(params: Params) -> Self {
+        let mut world = World::with(params);
         let net = world.found(100, Admission::Open);
         let contributions = [(101, "barley river"), (102, "stone ferry"), (103, "seven barley")]
             .map(|(by, text)| world.contribute(by, net, &[text]));
@@ -113,13 +118,17 @@ impl Story {
 
     /// Up to a model whose receipts can be sealed, and a server that can answer for them.
     fn active() -> Self {
-        let mut story = Self::new();
+        Self::new().activated()
+    }
+
+    fn activated(mut self) -> Self {
+        let story = &mut self;
         story.offer();
         let all: Vec<Verified> = (0..VALIDATORS).map(|by| story.attest(by)).collect();
         story.world.block(&all);
         let deposit = story.world.operation(SERVER, Action::Deposit { amount: Drops::CREDIT });
         story.world.block(&[deposit]);
-        story
+        self
     }
 
     /// The honest trace: K + λ = 2 · 127², and two numbers divided by that.
@@ -185,12 +194,14 @@ fn influences_are_paid_and_deposits_come_back() {
     }
     assert_eq!(settlement.covered_words, settlement.total_words);
     assert!(settlement.spans.is_empty() && amounts(&settlement, Role::Base).is_empty());
-    let window = story.world.genesis.params.influence.audit_window;
-    story.world.idle(window);
+    let end = story.world.genesis.params.audit_end(story.world.record(&receipt).epoch);
+    story.world.idle(end - 1 - story.world.height());
+    assert_eq!(server(&story.world).locked, locked, "until the window is over");
+    story.world.idle(1);
     assert_eq!(server(&story.world).locked, Drops::ZERO);
     let all = story.world.operation(SERVER, Action::Withdraw { amount: Drops::CREDIT });
     story.world.block(&[all]);
-    assert_eq!(server(&story.world).deposit, Drops::ZERO);
+    assert!(story.world.state.scan(&[keys::SERVERS]).is_empty());
     assert!(story.world.state.scan(&[keys::AUDITS]).is_empty() && story.world.state.scan(&[keys::TRACES]).is_empty());
 }
 
@@ -212,6 +223,7 @@ fn a_builder_whose_rows_are_refuted_pays_those_he_wronged() {
     assert!(story.world.refused(&story.refute(0, 2)).is_some(), "nobody counts twice");
     assert!(story.world.refused(&story.attest(0)).is_some());
     assert!(matches!(story.world.refused(&story.refute(2, 5)), Some(Refusal::Field { field: "index", .. })));
+    let treasury = story.world.state.treasury().0;
     let last = story.refute(2, 0);
     let events = story.world.block(&[last]);
     assert!(events.iter().any(|event| matches!(event, Event::RowsRefuted { amount: Drops(BOND), .. })));
@@ -219,7 +231,8 @@ fn a_builder_whose_rows_are_refuted_pays_those_he_wronged() {
     let fees = story.world.genesis.params.object_fee.0;
     assert_eq!(story.world.available(BUILDER), before - fees - BOND);
     let paid: u128 = (101..=103).map(|number| pending(&story.world, number)).sum();
-    assert_eq!(paid, BOND, "the contributors have it");
+    assert_eq!(paid, BOND / 2, "the contributors have half of it");
+    assert_eq!(story.world.state.treasury().0 - treasury, BOND / 2, "no accomplice gets the other half back");
     let again = story.offer_of(BUILDER, story.header());
     assert!(matches!(story.world.refused(&again), Some(Refusal::State { .. })));
     let receipt = story.receipt(Some(Story::trace()));
@@ -251,7 +264,7 @@ fn a_server_whose_query_is_refuted_pays_those_it_wronged() {
     let events = story.world.block(&[third]);
     assert!(events.contains(&Event::Forfeited { server: who(SERVER), receipt: id, amount: locked }));
     let after: u128 = (101..=103).map(|number| pending(&story.world, number)).sum();
-    assert_eq!(after - before, locked.0, "the contributors have it");
+    assert_eq!(after - before, locked.0 / 2, "the contributors have half of it");
     let server = story.world.state.server(&who(SERVER));
     let rest = Drops(Drops::CREDIT.0 - locked.0);
     assert_eq!((server.deposit, server.locked, server.forfeited), (rest, Drops::ZERO, locked));
@@ -273,6 +286,21 @@ fn a_solution_that_does_not_solve_pays_no_server() {
     let base: u128 = amounts(&settlement, Role::Base).iter().map(|(_, amount)| amount).sum();
     let fee = story.world.record(&receipt).fee.0;
     assert!(base.abs_diff(fee * 65 / 100) <= 2, "{base} of {fee}");
+    assert_eq!(story.world.state.server(&who(SERVER)).forfeited, locked);
+}
+
+#[test]
+fn a_server_answers_until_the_last_moment_at_which_its_receipt_may_be_settled() {
+    let mut params = Params::devnet();
+    params.influence.audit_window = 1;
+    let mut story = Story::with(params).activated();
+    let mut trace = Story::trace();
+    trace.solution.codes[0] += 10_000;
+    let receipt = story.sealed(trace);
+    story.world.idle(params.settle_timeout - 4);
+    story.world.settle_all();
+    assert!(amounts(&story.world.settlement(&receipt), Role::Serving).is_empty());
+    let locked = params.influence.penalty(story.world.record(&receipt).fee);
     assert_eq!(story.world.state.server(&who(SERVER)).forfeited, locked);
 }
 
