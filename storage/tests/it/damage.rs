@@ -145,14 +145,14 @@ fn set_schema(path: &Path, version: u32) {
 fn a_newer_database_is_refused_and_says_what_to_do() {
     let bench = populated();
     let path = bench.path("database");
-    set_schema(&path, 3);
+    set_schema(&path, 4);
     let error = error_of(&path);
-    assert!(matches!(error, StoreError::Newer { found: 3, known: 2 }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 4, known: 3 }), "{error}");
     assert!(error.to_string().contains("run the newer version"), "{error}");
     // A newer schema may have families that this program has never heard of.
     raw(&path).create_cf("ledger_of_tomorrow", &Options::default()).unwrap();
-    assert!(matches!(error_of(&path), StoreError::Newer { found: 3, known: 2 }));
-    set_schema(&path, 2);
+    assert!(matches!(error_of(&path), StoreError::Newer { found: 4, known: 3 }));
+    set_schema(&path, 3);
     let error = error_of(&path);
     assert!(matches!(&error, StoreError::DamagedFiles { reason, .. } if reason.contains("tomorrow")), "{error}");
     raw(&path).drop_cf("ledger_of_tomorrow").unwrap();
@@ -160,8 +160,8 @@ fn a_newer_database_is_refused_and_says_what_to_do() {
     raw(&path).drop_cf("wal").unwrap();
     let error = error_of(&path);
     assert!(matches!(&error, StoreError::DamagedFiles { reason, .. } if reason.contains("`wal`")), "{error}");
-    set_schema(&path, 1);
-    assert!(matches!(error_of(&path), StoreError::Older { found: 1, known: 2 }));
+    set_schema(&path, 2);
+    assert!(matches!(error_of(&path), StoreError::Older { found: 2, known: 3 }));
     set_schema(&path, 0);
     assert!(matches!(error_of(&path), StoreError::DamagedFiles { .. }));
 }
