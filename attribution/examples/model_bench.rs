@@ -88,13 +88,13 @@ fn rows(model: &Model, scope: Scope, examples: &[Example]) -> Result<(), Failure
     for (what, labels, batch) in [
         ("one by one", Labels::Given, 1),
         ("in batches", Labels::Given, 1 << 10),
-        ("in batches, sampled", Labels::Sampled { seed: 1 }, 1 << 10),
+        ("in batches, sampled", Labels::sampled([1; 32], 0), 1 << 10),
     ] {
         let began = processor();
         let mut count = 0;
         taker.clone().with_batch_tokens(batch).for_each(examples, labels, &mut |_, _| count += 1)?;
         let each = (processor() - began) / f64::from(count);
-        println!("{scope:?}: {count} rows of {} {what}: {:.1} ms each", taker.layout().len(), each * 1e3);
+        println!("{scope:?}: {count} rows of {} {what}: {:.1} ms each", taker.layout().parameters(), each * 1e3);
     }
     memory();
     Ok(())

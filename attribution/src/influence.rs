@@ -52,5 +52,6 @@ pub use layout::{Block, Layout, LayoutError, MAX_BLOCK_NAME_BYTES, MAX_BLOCKS, P
 pub use methods::{DataInf, EkFac, FisherInverse, GradientDot, Method, MethodError, Preconditioner, Regulariser};
 pub use projection::{Projector, principal_basis};
 pub use quantise::{QuantiseError, choose_exponent, quantise_query, quantise_rows, quantise_solution};
+pub(crate) use quantise::{Quantiser, exponent_for, is_fine};
 pub use score::{Scorer, ScorerError};
-pub use solve::{SolveError, Solver, damping, gram};
+pub use solve::{Curvature, SolveError, Solver, damping, gram};

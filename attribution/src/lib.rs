@@ -7,3 +7,4 @@ pub mod influence;
 pub mod model;
 pub mod near;
 pub mod span;
+pub mod tracer;

@@ -228,6 +228,11 @@ pub fn prompt_commitment(salt: &[u8; 32], prompt: &str) -> Hash32 {
     Hash32(derive("tributary v1 prompt", &[salt, prompt.as_bytes()]))
 }
 
+/// A training example: a passage of a document, from one byte to another.
+pub fn influence_example(document: &Hash32, start: u64, end: u64) -> Hash32 {
+    Hash32(derive("tributary v1 influence example", &[&document.0, &start.to_le_bytes(), &end.to_le_bytes()]))
+}
+
 /// The leaf of an influence row: the gradient in integers, bound to its example and contribution.
 pub fn influence_row(example: &Hash32, contribution: &ContributionId, scale: u32, codes: &[i8]) -> Hash32 {
     static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tributary v1 influence row"));
@@ -301,9 +306,9 @@ pub fn projection_bits(seed: &[u8; 32], part: u64) -> blake3::OutputReader {
     stream("tributary v1 influence projection", seed, part)
 }
 
-/// Bits without end by which the labels of one example's Fisher rows are sampled.
-pub fn label_bits(seed: &[u8; 32], example: u64) -> blake3::OutputReader {
-    stream("tributary v1 influence labels", seed, example)
+/// Bits without end by which the labels of one Fisher row are sampled.
+pub fn label_bits(seed: &[u8; 32], row: u64) -> blake3::OutputReader {
+    stream("tributary v1 influence labels", seed, row)
 }
 
 fn stream(context: &'static str, seed: &[u8; 32], part: u64) -> blake3::OutputReader {

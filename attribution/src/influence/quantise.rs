@@ -10,7 +10,7 @@
 
 use super::gradients::{Gradients, Vectors};
 use protocol::influence::{
-    MAX_CODE, MAX_DIMENSION, MAX_EXPONENT, MAX_QUERY_CODE, MAX_SHIFT, MAX_SOLUTION_CODE, Query, Row, RowError, Rows,
+    Fisher, MAX_CODE, MAX_DIMENSION, MAX_EXPONENT, MAX_QUERY_CODE, MAX_SHIFT, MAX_SOLUTION_CODE, Query, RowError, Rows,
     Solution, Source,
 };
 
@@ -41,15 +41,27 @@ pub enum QuantiseError {
 pub fn choose_exponent(rows: &Gradients, fisher: &Gradients) -> i16 {
     let values = rows.values().iter().chain(fisher.values());
     let largest = values.fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
+    exponent_for(largest, fisher.square())
+}
+
+/// The same, for rows whose largest entry is known, and the sum of all squares of the Fisher rows.
+pub(crate) fn exponent_for(largest: f64, fisher_square: f64) -> i16 {
     if largest == 0.0 {
         return 0;
     }
     let scale = largest / f64::from(MAX_CODE);
     let by_scale = SCALE_BITS - exponent_above(scale);
-    let trace = fisher.square();
+    let trace = fisher_square;
     let by_trace = if trace > 0.0 { (TRACE_BITS - exponent_above(trace)).div_euclid(2) } else { by_scale };
     let most = i32::from(MAX_EXPONENT);
     i16::try_from(by_scale.min(by_trace).clamp(-most, most)).unwrap_or(MAX_EXPONENT)
+}
+
+/// Do rows have about the exponent that [`choose_exponent`] chooses? One that is much smaller would make zero of all that is
+/// not large.
+pub(crate) fn is_fine(rows: &Rows, fisher: &Fisher) -> bool {
+    let largest = rows.scales().iter().chain(fisher.rows().scales()).max().copied().unwrap_or(0);
+    largest == 0 || largest >> (SCALE_BITS - 2) > 0 || fisher.trace() >> (TRACE_BITS - 4) > 0
 }
 
 /// The least n such that 2^n is above a positive number; found by comparison, as logarithms differ between machines.
@@ -59,19 +71,66 @@ fn exponent_above(value: f64) -> i32 {
 
 /// Rows in integers.
 pub fn quantise_rows(gradients: &Gradients, sources: &[Source], exponent: i16) -> Result<Rows, QuantiseError> {
-    if sources.len() != gradients.len() {
-        return Err(QuantiseError::Sources { sources: sources.len(), rows: gradients.len() });
+    let mut quantiser = Quantiser::new(gradients.dimension());
+    quantiser.add(gradients, sources)?;
+    quantiser.finish(exponent)
+}
+
+/// Rows whose exponent is not known yet: it depends on all of them, and codes do not depend on it.
+#[derive(Debug)]
+pub(crate) struct Quantiser {
+    dimension: usize,
+    sources: Vec<Source>,
+    largest: Vec<f64>,
+    codes: Vec<i8>,
+    square: f64,
+}
+
+impl Quantiser {
+    pub(crate) fn new(dimension: usize) -> Self {
+        Self { dimension, sources: Vec::new(), largest: Vec::new(), codes: Vec::new(), square: 0.0 }
     }
-    let mut rows = Rows::new(gradients.dimension())?;
-    let mut codes = vec![0_i8; gradients.dimension()];
-    for (row, (gradient, source)) in gradients.rows().zip(sources).enumerate() {
-        let (largest, scale) = scale_of(row, gradient, MAX_CODE.into(), exponent)?;
-        for (code, value) in codes.iter_mut().zip(gradient) {
-            *code = if scale == 0 { 0 } else { code_of(*value, largest, MAX_CODE) };
+
+    pub(crate) fn add(&mut self, gradients: &Gradients, sources: &[Source]) -> Result<(), QuantiseError> {
+        if sources.len() != gradients.len() {
+            return Err(QuantiseError::Sources { sources: sources.len(), rows: gradients.len() });
         }
-        rows.push(Row { source: *source, scale, codes: &codes })?;
+        if gradients.dimension() != self.dimension {
+            return Err(QuantiseError::Dimension { got: gradients.dimension() });
+        }
+        for gradient in gradients.rows() {
+            let largest = largest_of(self.largest.len(), gradient)?;
+            let code = |value: &f32| if largest == 0.0 { 0 } else { code_of(*value, largest, MAX_CODE) };
+            self.codes.extend(gradient.iter().map(code));
+            self.largest.push(largest);
+        }
+        self.square += gradients.square();
+        self.sources.extend(sources);
+        Ok(())
     }
-    Ok(rows)
+
+    /// The largest magnitude of any entry.
+    pub(crate) fn largest(&self) -> f64 {
+        self.largest.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// The sum of all squares.
+    pub(crate) fn square(&self) -> f64 {
+        self.square
+    }
+
+    pub(crate) fn finish(mut self, exponent: i16) -> Result<Rows, QuantiseError> {
+        let mut scales = Vec::with_capacity(self.largest.len());
+        for ((row, largest), codes) in self.largest.iter().enumerate().zip(self.codes.chunks_exact_mut(self.dimension))
+        {
+            let scale = scale_of(row, *largest, MAX_CODE.into(), exponent)?;
+            if scale == 0 {
+                codes.fill(0);
+            }
+            scales.push(scale);
+        }
+        Ok(Rows::from_parts(self.dimension, self.sources, scales, self.codes)?)
+    }
 }
 
 /// A query in integers, in the fixed point of the rows.
@@ -79,7 +138,8 @@ pub fn quantise_query(gradient: &[f32], exponent: i16) -> Result<Query, Quantise
     if gradient.is_empty() || gradient.len() > MAX_DIMENSION {
         return Err(QuantiseError::Dimension { got: gradient.len() });
     }
-    let (largest, scale) = scale_of(0, gradient, MAX_QUERY_CODE.into(), exponent)?;
+    let largest = largest_of(0, gradient)?;
+    let scale = scale_of(0, largest, MAX_QUERY_CODE.into(), exponent)?;
     let codes = gradient.iter().map(|value| if scale == 0 { 0 } else { code_of(*value, largest, MAX_QUERY_CODE) });
     let codes = codes.collect();
     Ok(Query { scale, codes })
@@ -108,21 +168,25 @@ pub(super) fn scaled(x: &[f64]) -> (Solution, bool) {
     }
 }
 
-/// The largest magnitude of a gradient, and its scale.
-fn scale_of(row: usize, gradient: &[f32], most: i32, exponent: i16) -> Result<(f64, u32), QuantiseError> {
-    if exponent.unsigned_abs() > MAX_EXPONENT.unsigned_abs() {
-        return Err(QuantiseError::Exponent { got: exponent });
-    }
+/// The largest magnitude of a gradient.
+fn largest_of(row: usize, gradient: &[f32]) -> Result<f64, QuantiseError> {
     if let Some(at) = gradient.iter().position(|value| !value.is_finite()) {
         return Err(QuantiseError::NotFinite { row, at, value: gradient[at].into() });
     }
-    let largest = gradient.iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
+    Ok(gradient.iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs()))))
+}
+
+/// The scale of a gradient with this largest magnitude.
+fn scale_of(row: usize, largest: f64, most: i32, exponent: i16) -> Result<u32, QuantiseError> {
+    if exponent.unsigned_abs() > MAX_EXPONENT.unsigned_abs() {
+        return Err(QuantiseError::Exponent { got: exponent });
+    }
     let scale = (largest * power_of_two(exponent.into()) / f64::from(most)).round_ties_even();
     if scale > f64::from(u32::MAX) {
         return Err(QuantiseError::Scale { row, largest, exponent });
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number of 32 bits")]
-    Ok((largest, scale as u32))
+    Ok(scale as u32)
 }
 
 /// The code of one entry; within ± most, as no entry is larger than the largest.

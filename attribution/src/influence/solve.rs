@@ -27,17 +27,44 @@ const _: () = assert!(ROWS_AT_ONCE as u64 * (1 << DIGIT_BITS) * (MAX_CODE as u64
 #[derive(Debug)]
 pub struct Solver {
     curvature: Curvature,
+    /// s z of each Fisher row in double precision, where K itself is not made.
+    scaled: Option<Mat<f64>>,
     damping: Damping,
     lambda: f64,
     factor: Definite,
 }
 
-#[derive(Debug)]
-enum Curvature {
+/// What solutions are multiplied with: exact, and all that whoever only checks them needs.
+#[derive(Clone, Debug)]
+pub enum Curvature {
     /// K, for as many rows as dimensions and more.
     Gram(Gram),
-    /// Fewer rows, or too many dimensions for K. Beside them s z in double precision.
-    Rows { fisher: Fisher, scaled: Mat<f64> },
+    /// Fewer rows, or too many dimensions for K.
+    Rows(Fisher),
+}
+
+impl Curvature {
+    /// Of Fisher rows, in the form in which a product takes fewer steps.
+    pub fn new(fisher: Fisher) -> Result<Self, SolveError> {
+        let (count, dimension) = (fisher.rows().len(), fisher.rows().dimension());
+        let small = count >= dimension && dimension <= MAX_GRAM_DIMENSION;
+        if small { Ok(Self::Gram(gram(&fisher)?)) } else { Ok(Self::Rows(fisher)) }
+    }
+
+    /// K times codes, exactly.
+    pub fn product(&self, codes: &[i32]) -> Result<Product, GramError> {
+        match self {
+            Self::Gram(gram) => gram.product(codes),
+            Self::Rows(fisher) => fisher.product(codes),
+        }
+    }
+
+    fn dimension(&self) -> usize {
+        match self {
+            Self::Gram(gram) => gram.dimension(),
+            Self::Rows(fisher) => fisher.rows().dimension(),
+        }
+    }
 }
 
 /// Why there is no solver, or no solution.
@@ -71,32 +98,31 @@ impl Solver {
             return Err(SolveError::Large { rows: count, dimension });
         }
         let lambda = fisher.product(&vec![0; dimension])?.lambda(damping) as f64;
-        let (curvature, matrix) = if count >= dimension {
-            let gram = gram(&fisher)?;
-            let entry = |row: usize, column: usize| gram.row(row).get(column).map_or(0.0, |entry| *entry as f64);
-            let matrix = Mat::from_fn(dimension, dimension, entry);
-            (Curvature::Gram(gram), matrix)
-        } else {
-            let scaled = float_rows(&fisher);
-            let mut inner = Mat::zeros(count, count);
-            faer::linalg::matmul::matmul(&mut inner, Accum::Replace, &scaled, scaled.transpose(), 1.0, Par::Seq);
-            (Curvature::Rows { fisher, scaled }, inner)
+        let curvature = Curvature::new(fisher)?;
+        let (matrix, scaled) = match &curvature {
+            Curvature::Gram(gram) => {
+                let entry = |row: usize, column: usize| gram.row(row).get(column).map_or(0.0, |entry| *entry as f64);
+                (Mat::from_fn(dimension, dimension, entry), None)
+            }
+            Curvature::Rows(fisher) => {
+                let scaled = float_rows(fisher);
+                let mut inner = Mat::zeros(count, count);
+                faer::linalg::matmul::matmul(&mut inner, Accum::Replace, &scaled, scaled.transpose(), 1.0, Par::Seq);
+                (inner, Some(scaled))
+            }
         };
         let factor = Definite::new(matrix, lambda).ok_or(SolveError::Singular)?;
-        Ok(Self { curvature, damping, lambda, factor })
+        Ok(Self { curvature, scaled, damping, lambda, factor })
     }
 
     /// K times codes, exactly.
     pub fn product(&self, codes: &[i32]) -> Result<Product, GramError> {
-        match &self.curvature {
-            Curvature::Gram(gram) => gram.product(codes),
-            Curvature::Rows { fisher, .. } => fisher.product(codes),
-        }
+        self.curvature.product(codes)
     }
 
     /// The solution of a query, found good by [`residual`].
     pub fn solve(&self, query: &Query, tolerance: Tolerance) -> Result<(Solution, Residual), SolveError> {
-        let expected = self.dimension();
+        let expected = self.curvature.dimension();
         if query.codes.len() != expected {
             return Err(SolveError::Dimension { got: query.codes.len(), expected });
         }
@@ -129,20 +155,11 @@ impl Solver {
         }
     }
 
-    fn dimension(&self) -> usize {
-        match &self.curvature {
-            Curvature::Gram(gram) => gram.dimension(),
-            Curvature::Rows { fisher, .. } => fisher.rows().dimension(),
-        }
-    }
-
     fn float_solution(&self, right: &[f64]) -> Vec<f64> {
         let mut column = MatRef::from_column_major_slice(right, right.len(), 1).to_owned();
-        match &self.curvature {
-            Curvature::Gram(_) => self.factor.solve(column.as_mut()),
-            Curvature::Rows { scaled, .. } => {
-                super::methods::dual(scaled.as_ref(), &self.factor, self.lambda, &mut column);
-            }
+        match &self.scaled {
+            None => self.factor.solve(column.as_mut()),
+            Some(scaled) => super::methods::dual(scaled.as_ref(), &self.factor, self.lambda, &mut column),
         }
         by_rows(column.as_ref()).collect()
     }

@@ -117,6 +117,14 @@ impl Generator {
         self.go_on(&self.tokenizer.encode(text)?, options)
     }
 
+    /// Answers a prompt as receipts have it, see [`Tokenizer::prompt`].
+    ///
+    /// # Errors
+    /// If the prompt does not fit, or the arithmetic fails.
+    pub fn respond(&self, prompt: &str, options: &Options<'_>) -> Result<Generation, GenerateError> {
+        self.go_on(&self.tokenizer.prompt(prompt)?, options)
+    }
+
     fn go_on(&self, prompt: &[u32], options: &Options<'_>) -> Result<Generation, GenerateError> {
         let limit = self.model.config().context;
         if prompt.is_empty() {

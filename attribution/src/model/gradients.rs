@@ -10,67 +10,52 @@
 //! example. An adapter needs the one tap at its layer's output: with `u = A x`, the gradient of `B`
 //! is `s δ uᵀ` and that of `A` is `s (Bᵀ δ) xᵀ`.
 //!
-//! A row is flat, in the order of [`Layout`]; each block is a matrix row by row, `(outputs, inputs)`,
-//! as it lies in the file of weights.
+//! A row is flat, in the order of its [`Layout`]. A block is `Σ xₜ δₜᵀ`, row by row: `(inputs, outputs)`, where a file of
+//! weights has `(outputs, inputs)`. The embedding's inputs are the tokens; a norm's one input is always 1.
 
 use std::ops::Range;
 
 use candle_core::{DType, Tensor};
+use protocol::crypto;
 
 use super::example::{Batch, Example, ExampleError};
 use super::files::values;
 use super::linear::{Input, Pass, Recorder, Scope};
 use super::ops::log_likelihood;
-use super::random::SplitMix;
-use super::transformer::Model;
+use super::transformer::{EMBEDDING, Model};
+use crate::influence::{self, Block, Factors, LayerFactors, Layout, LayoutError};
 
 /// Positions that go through the model at once unless told otherwise. SmolLM2 with an adapter on two
 /// layers of each block keeps about 2 MB a position until the backward pass is over, and larger
 /// batches were not faster: short examples gain from company, long ones do not.
 pub const DEFAULT_BATCH_TOKENS: usize = 1 << 8;
 
-/// Where each parameter stands in a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    blocks: Vec<Block>,
-}
-
-/// One matrix of the parameters, `(outputs, inputs)`, row by row. A norm's weight has one input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Block {
-    /// Its name in a file of weights.
-    pub name: String,
-    /// Columns.
-    pub inputs: usize,
-    /// Rows.
-    pub outputs: usize,
-    /// Its place in a row of gradients.
-    pub range: Range<usize>,
-}
-
 /// Whose likelihood is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Labels {
     /// The example's own tokens.
     Given,
     /// In place of each counted token one that the model draws there: the rows whose second moment
-    /// is the Fisher matrix. The draws follow from the seed and the example alone, not from the
-    /// batch that it is in; other draws of the same example take another seed.
+    /// is the Fisher matrix. The draws of an example follow from the seed and its number alone, not
+    /// from the batch that it is in.
     Sampled {
         /// Decides the draws.
-        seed: u64,
+        seed: [u8; 32],
+        /// The number of the first example given; the others follow it.
+        first: u64,
+        /// Added to each number that is drawn from 0 to 1. A machine whose arithmetic differs in the
+        /// last bits draws another token where a number falls just beside a token's bound: whoever
+        /// compares looks at both sides.
+        lean: f64,
     },
 }
 
-/// What a block's gradient is made of, for one example: `deltasᵀ inputs`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Factors {
-    /// Tokens of the example: rows of both.
-    pub tokens: usize,
-    /// What went into the block, `(tokens, inputs)`, row by row.
-    pub inputs: Vec<f32>,
-    /// The gradient at its output, `(tokens, outputs)`, row by row.
-    pub deltas: Vec<f32>,
+impl Labels {
+    /// Labels drawn by the model.
+    #[must_use]
+    pub const fn sampled(seed: [u8; 32], first: u64) -> Self {
+        Self::Sampled { seed, first, lean: 0.0 }
+    }
 }
 
 /// Why gradients could not be had.
@@ -98,6 +83,12 @@ pub enum GradientError {
         /// The block.
         name: String,
     },
+    /// The parameters are too many for a row.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The factors are not finite.
+    #[error(transparent)]
+    Factors(#[from] influence::GradientError),
     /// The arithmetic failed.
     #[error("the model's arithmetic failed")]
     Compute(#[from] candle_core::Error),
@@ -109,45 +100,31 @@ pub struct Gradients {
     model: Model,
     scope: Scope,
     layout: Layout,
+    ranges: Vec<Range<usize>>,
     batch_tokens: usize,
 }
 
-impl Layout {
-    /// The blocks, in the order of their ranges.
-    #[must_use]
-    pub fn blocks(&self) -> &[Block] {
-        &self.blocks
-    }
-
-    /// Floats in a row.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.blocks.last().map_or(0, |block| block.range.end)
-    }
-
-    /// Is there no parameter?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
-    fn of(model: &Model, scope: Scope) -> candle_core::Result<Self> {
-        let inner = |name: &String| name.contains("_proj.");
-        let weights = match scope {
-            Scope::Adapter => model.adapter_weights(),
-            Scope::Linear => model.weights().into_iter().filter(|(name, _)| inner(name)).collect(),
-            Scope::Full => model.weights(),
+/// The parameters in a scope, block after block.
+fn layout_of(model: &Model, scope: Scope) -> Result<Layout, GradientError> {
+    let inner = |name: &String| name.contains("_proj.");
+    let weights = match scope {
+        Scope::Adapter => model.adapter_weights(),
+        Scope::Linear => model.weights().into_iter().filter(|(name, _)| inner(name)).collect(),
+        Scope::Full => model.weights(),
+    };
+    let mut blocks = Vec::with_capacity(weights.len());
+    for (name, weight) in weights {
+        let (outputs, inputs) = match (weight.rank(), name == EMBEDDING) {
+            (1, _) => (weight.dim(0)?, 1),
+            // A token is an input of which one entry is 1.
+            (_, true) => (weight.dim(1)?, weight.dim(0)?),
+            (_, false) => weight.dims2()?,
         };
-        let mut start = 0;
-        let mut blocks = Vec::with_capacity(weights.len());
-        for (name, weight) in weights {
-            let (outputs, inputs) = if weight.rank() == 1 { (weight.dim(0)?, 1) } else { weight.dims2()? };
-            let range = start..start + outputs * inputs;
-            start = range.end;
-            blocks.push(Block { name, inputs, outputs, range });
-        }
-        Ok(Self { blocks })
+        // Sizes of models are far below 2^32.
+        let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        blocks.push(Block { name, inputs: size(inputs), outputs: size(outputs) });
     }
+    Ok(Layout::new(blocks)?)
 }
 
 impl Gradients {
@@ -159,8 +136,9 @@ impl Gradients {
         if scope == Scope::Adapter && model.adapter().is_none() {
             return Err(GradientError::NoAdapter);
         }
-        let layout = Layout::of(model, scope)?;
-        Ok(Self { model: model.clone(), scope, layout, batch_tokens: DEFAULT_BATCH_TOKENS })
+        let layout = layout_of(model, scope)?;
+        let ranges = layout.ranges().map(|(_, range)| range).collect();
+        Ok(Self { model: model.clone(), scope, layout, ranges, batch_tokens: DEFAULT_BATCH_TOKENS })
     }
 
     /// The same with another bound on the positions that go through the model at once. An example
@@ -198,7 +176,7 @@ impl Gradients {
         each: &mut dyn FnMut(usize, Vec<f32>),
     ) -> Result<(), GradientError> {
         self.batches(examples, labels, &mut |index, pass, example| {
-            let mut row = vec![0.0; self.layout.len()];
+            let mut row = vec![0.0; self.layout.parameters()];
             for (place, tap) in pass.taps.iter().enumerate() {
                 self.add(&mut row, place, tap, pass, example)?;
             }
@@ -210,27 +188,29 @@ impl Gradients {
         })
     }
 
-    /// For each example the factors of each block, in the layout's order: what EK-FAC is made from.
+    /// The factors of each block: what EK-FAC is made from.
     ///
     /// # Errors
     /// If the scope is the whole model, or as [`Self::rows`].
-    pub fn factors(&self, examples: &[Example], labels: Labels) -> Result<Vec<Vec<Factors>>, GradientError> {
+    pub fn factors(&self, examples: &[Example], labels: Labels) -> Result<Factors, GradientError> {
         if self.scope == Scope::Full {
             return Err(GradientError::NotFactored);
         }
-        let mut all = Vec::with_capacity(examples.len());
+        let none = LayerFactors { inputs: Vec::new(), deltas: Vec::new() };
+        let mut layers = vec![none; self.layout.blocks().len()];
+        let mut ends = Vec::with_capacity(examples.len());
         self.batches(examples, labels, &mut |_, pass, example| {
-            let mut factors = Vec::with_capacity(self.layout.blocks.len());
+            let mut blocks = layers.iter_mut();
             for tap in &pass.taps {
-                for (inputs, deltas) in pass.pairs(tap, example)? {
-                    let tokens = inputs.dim(0)?;
-                    factors.push(Factors { tokens, inputs: values(&inputs)?, deltas: values(&deltas)? });
+                for (pair, layer) in pass.pairs(tap, example)?.into_iter().zip(&mut blocks) {
+                    layer.inputs.extend(pass.by_tokens(tap, &pair.0, example)?);
+                    layer.deltas.extend(pass.by_tokens(tap, &pair.1, example)?);
                 }
             }
-            all.push(factors);
+            ends.push(ends.last().copied().unwrap_or(0) + pass.batch.rows[example].len());
             Ok(())
         })?;
-        Ok(all)
+        Ok(Factors::new(self.layout.clone(), layers, ends)?)
     }
 
     /// Runs the examples batch by batch, and gives each one's place, its pass, and its place therein.
@@ -243,6 +223,10 @@ impl Gradients {
         let mut start = 0;
         while start < examples.len() {
             let end = start + self.fitting(&examples[start..]);
+            let labels = match labels {
+                Labels::Given => labels,
+                Labels::Sampled { seed, first, lean } => Labels::Sampled { seed, first: first + start as u64, lean },
+            };
             let pass = self.record(&examples[start..end], labels).map_err(|error| match error {
                 GradientError::Example(error) => GradientError::Example(error.after(start)),
                 error => error,
@@ -272,16 +256,16 @@ impl Gradients {
         let mut pass = Pass::Record(&mut recorder);
         let hidden = self.model.hidden(&batch.tokens, batch.length, None, &mut pass)?;
         let logits = self.model.predicting_logits(&hidden, &batch, &mut pass)?;
-        if let Labels::Sampled { seed } = labels {
-            for (example, counted) in examples.iter().zip(&batch.counted) {
+        if let Labels::Sampled { seed, first, lean } = labels {
+            for (number, counted) in (first..).zip(&batch.counted) {
                 let rows = logits.narrow(0, counted.start, counted.len())?.detach();
-                batch.targets[counted.clone()].copy_from_slice(&draw(&rows, example, seed)?);
+                batch.targets[counted.clone()].copy_from_slice(&draw(&rows, &seed, number, lean)?);
             }
         }
         let mut store = log_likelihood(&logits, &batch.targets)?.sum_all()?.backward()?;
         let mut taps = Vec::with_capacity(recorder.taps.len());
         for (place, tap) in recorder.taps.into_iter().enumerate() {
-            let name = || self.layout.blocks.get(place).map_or_else(String::new, |block| block.name.clone());
+            let name = || self.layout.blocks().get(place).map_or_else(String::new, |block| block.name.clone());
             let delta = store.remove(&tap.tap).ok_or_else(|| GradientError::NoGradient { name: name() })?;
             taps.push(Filled { input: tap.input, predicting: tap.predicting, delta });
         }
@@ -297,32 +281,34 @@ impl Gradients {
         pass: &Recorded,
         example: usize,
     ) -> Result<(), GradientError> {
-        let block = |place: usize| &self.layout.blocks[place];
         match &tap.input {
             Input::Rows(_) => {
-                // A tied output matrix has no block of its own: it is the embedding, which is first.
-                let place = if place < self.layout.blocks.len() { place } else { 0 };
                 for (inputs, deltas) in pass.pairs(tap, example)? {
-                    add_to(&mut row[block(place).range.clone()], &product(&inputs, &deltas)?);
+                    match self.ranges.get(place) {
+                        Some(range) => add_to(&mut row[range.clone()], &product(&inputs, &deltas)?),
+                        // A tied output matrix has no block of its own: it is the embedding, which is first, and whose
+                        // inputs are what it puts out.
+                        None => add_to(&mut row[self.ranges[0].clone()], &product(&deltas, &inputs)?),
+                    }
                 }
             }
             Input::Lora { .. } => {
                 for (part, (inputs, deltas)) in pass.pairs(tap, example)?.into_iter().enumerate() {
-                    add_to(&mut row[block(2 * place + part).range.clone()], &product(&inputs, &deltas)?);
+                    add_to(&mut row[self.ranges[2 * place + part].clone()], &product(&inputs, &deltas)?);
                 }
             }
             Input::Tokens => {
-                let Block { inputs: width, range, .. } = block(place);
+                let width = tap.delta.dim(1)?;
                 let tokens = &pass.batch.tokens[pass.batch.rows[example].clone()];
                 let deltas = values(&pass.rows(tap, &tap.delta, example)?)?;
-                let table = &mut row[range.clone()];
-                for (&token, delta) in tokens.iter().zip(deltas.chunks_exact(*width)) {
-                    add_to(&mut table[token as usize * width..][..*width], delta);
+                let table = &mut row[self.ranges[place].clone()];
+                for (&token, delta) in tokens.iter().zip(deltas.chunks_exact(width)) {
+                    add_to(&mut table[token as usize * width..][..width], delta);
                 }
             }
             Input::Normalised(normalised) => {
                 let products = (pass.rows(tap, normalised, example)? * pass.rows(tap, &tap.delta, example)?)?;
-                add_to(&mut row[block(place).range.clone()], &values(&products.sum(0)?)?);
+                add_to(&mut row[self.ranges[place].clone()], &values(&products.sum(0)?)?);
             }
         }
         Ok(())
@@ -349,6 +335,21 @@ impl Recorded {
         tensor.narrow(0, rows.start, rows.len())
     }
 
+    /// A tensor at a tap as numbers, a row for each of an example's tokens: zeros where one predicts nothing that counts.
+    fn by_tokens(&self, tap: &Filled, tensor: &Tensor, example: usize) -> Result<Vec<f32>, candle_core::Error> {
+        let found = values(tensor)?;
+        if !tap.predicting {
+            return Ok(found);
+        }
+        let (rows, width) = (self.batch.rows[example].clone(), tensor.dim(1)?);
+        let mut all = vec![0.0; rows.len() * width];
+        let predicting = &self.batch.predicting[self.batch.counted[example].clone()];
+        for (row, found) in predicting.iter().zip(found.chunks_exact(width)) {
+            all[(*row as usize - rows.start) * width..][..width].copy_from_slice(found);
+        }
+        Ok(all)
+    }
+
     /// Inputs and deltas of the blocks at a tap, for one example.
     fn pairs(&self, tap: &Filled, example: usize) -> Result<Vec<(Tensor, Tensor)>, candle_core::Error> {
         let delta = self.rows(tap, &tap.delta, example)?;
@@ -364,9 +365,9 @@ impl Recorded {
     }
 }
 
-/// `deltasᵀ inputs`, row by row.
+/// `inputsᵀ deltas`, row by row.
 fn product(inputs: &Tensor, deltas: &Tensor) -> Result<Vec<f32>, candle_core::Error> {
-    values(&deltas.t()?.matmul(inputs)?)
+    values(&inputs.t()?.matmul(deltas)?)
 }
 
 fn add_to(sums: &mut [f32], values: &[f32]) {
@@ -374,15 +375,17 @@ fn add_to(sums: &mut [f32], values: &[f32]) {
 }
 
 /// Draws a token for each row of logits, by the probabilities that they mean.
-fn draw(logits: &Tensor, example: &Example, seed: u64) -> Result<Vec<u32>, candle_core::Error> {
-    let mut hasher = blake3::Hasher::new_derive_key("tributary v1 model sampled labels");
-    example.digest_into(&mut hasher);
-    let mut draws = SplitMix::keyed(seed, hasher.finalize().as_bytes());
+fn draw(logits: &Tensor, seed: &[u8; 32], number: u64, lean: f64) -> Result<Vec<u32>, candle_core::Error> {
+    let mut bits = crypto::label_bits(seed, number);
     let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     let one = |row: Vec<f64>| {
+        let mut drawn = [0; 8];
+        bits.fill(&mut drawn);
+        // One of 2^53 numbers from 0 to below 1.
+        let drawn = (u64::from_le_bytes(drawn) >> 11) as f64 / (1_u64 << 53) as f64 + lean;
         let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = row.iter().map(|logit| (logit - top).exp()).sum();
-        let mut left = draws.double() * total;
+        let mut left = drawn * total;
         for (token, logit) in (0u32..).zip(&row) {
             left -= (logit - top).exp();
             if left < 0.0 {

@@ -41,7 +41,7 @@ pub use example::{Example, ExampleError, MAX_BATCH_TOKENS};
 pub use files::{MAX_HEADER_BYTES, MAX_TEXT_BYTES};
 pub use generate::{GenerateError, Generation, Generator, Options};
 pub use gguf::MAX_CHECKPOINT_BYTES;
-pub use gradients::{Block, DEFAULT_BATCH_TOKENS, Factors, GradientError, Gradients, Labels, Layout};
+pub use gradients::{DEFAULT_BATCH_TOKENS, GradientError, Gradients, Labels};
 pub use linear::Scope;
 pub use lora::{LoraConfig, LoraError, MAX_RANK, MAX_TARGETS, Targets};
 pub use optimizer::Schedule;

@@ -179,6 +179,30 @@ impl Tokenizer {
         Ok(Example::answer(&self.chat(prompt)?, &self.document(answer)?))
     }
 
+    /// The tokens of a prompt as receipts have it, up to where the answer begins: in the chat form of a model that was
+    /// tuned on one, else the text itself, to be gone on with.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        match &self.0 {
+            Kind::Pieces { chat: Some(_), .. } => self.chat(&Prompt { system: None, user: text }),
+            _ => Ok(self.end().into_iter().chain(self.encode(text)?).collect()),
+        }
+    }
+
+    /// A passage of training text: what ends texts stands before it, so that its first token counts as well.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn passage(&self, text: &str) -> Result<Example, TokenizerError> {
+        let tokens = self.encode(text)?;
+        Ok(match self.end() {
+            Some(end) => Example::answer(&[end], &tokens),
+            None => Example::text(tokens),
+        })
+    }
+
     /// The tokens of a text and the token that ends it.
     ///
     /// # Errors

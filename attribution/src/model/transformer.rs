@@ -20,6 +20,8 @@ use super::lora::{Lora, LoraConfig, LoraError};
 use super::ops::{Rotary, causal_softmax, log_likelihood, normalised, rms_norm, rotate, swiglu};
 use super::random::SplitMix;
 
+/// The name of the matrix that tokens are looked up in.
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// Standard deviation of fresh weights.
 const INITIAL_DEVIATION: f64 = 0.02;
 
@@ -100,7 +102,7 @@ impl Model {
         mut weight: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<Self, E> {
         let Config { vocabulary, width, hidden, .. } = config;
-        let embedding = weight("model.embed_tokens.weight", &[vocabulary, width])?;
+        let embedding = weight(EMBEDDING, &[vocabulary, width])?;
         let mut blocks = Vec::with_capacity(config.blocks);
         for index in 0..config.blocks {
             let mut norm = |part: &str| weight(&format!("model.layers.{index}.{part}.weight"), &[width]);
@@ -217,7 +219,7 @@ impl Model {
     /// Every weight of the model itself with its name in a file, in the order of the forward pass.
     /// A tied output matrix is not listed again.
     pub(super) fn weights(&self) -> Vec<(String, &Tensor)> {
-        let mut weights = vec![("model.embed_tokens.weight".to_owned(), &self.embedding)];
+        let mut weights = vec![(EMBEDDING.to_owned(), &self.embedding)];
         for (index, block) in self.blocks.iter().enumerate() {
             let name = |part: &str| format!("model.layers.{index}.{part}.weight");
             weights.push((name("input_layernorm"), &block.attention_norm));
@@ -234,6 +236,12 @@ impl Model {
             weights.push(("lm_head.weight".to_owned(), &self.output.weight));
         }
         weights
+    }
+
+    /// Weights of the adapter; 0 without one.
+    #[must_use]
+    pub fn adapter_parameters(&self) -> usize {
+        self.adapter_weights().iter().map(|(_, weight)| weight.elem_count()).sum()
     }
 
     /// Every matrix of the adapter, named as PEFT names it, in the order of the forward pass.

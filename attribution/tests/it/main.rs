@@ -9,3 +9,4 @@ mod near;
 mod passage;
 mod segment;
 mod span;
+mod tracer;

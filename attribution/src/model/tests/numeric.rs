@@ -133,12 +133,16 @@ fn rows_are_the_gradients_of_single_examples() {
         let whole = |examples: &[Example]| {
             let batch = Batch::new(examples, model.config()).unwrap();
             let store = mean_loss(&model, &batch).unwrap().backward().unwrap();
-            let mut row = vec![0f64; taker.layout().len()];
-            for block in taker.layout().blocks() {
+            let mut row = vec![0f64; taker.layout().parameters()];
+            for (block, range) in taker.layout().ranges() {
                 let (_, var) = variables.iter().find(|(name, _)| *name == block.name).expect("a variable of that name");
-                assert_eq!(var.elem_count(), block.inputs * block.outputs);
-                let gradient: Vec<f64> = store.get(var).expect("a gradient").flatten_all().unwrap().to_vec1().unwrap();
-                for (at, g) in block.range.clone().zip(gradient) {
+                assert_eq!(var.elem_count(), block.parameters());
+                let gradient = store.get(var).expect("a gradient");
+                // Rows of inputs; but what looks tokens up has tokens for inputs, and so its table already.
+                let by_inputs = gradient.rank() == 1 || block.name == "model.embed_tokens.weight";
+                let gradient = if by_inputs { gradient.clone() } else { gradient.t().unwrap() };
+                let gradient: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+                for (at, g) in range.zip(gradient) {
                     row[at] = -g * batch.targets.len() as f64;
                 }
             }
@@ -153,7 +157,7 @@ fn rows_are_the_gradients_of_single_examples() {
                 );
             }
         };
-        let mut sum = vec![0f32; taker.layout().len()];
+        let mut sum = vec![0f32; taker.layout().parameters()];
         for (index, row) in rows.iter().enumerate() {
             agree(row, &whole(&examples[index..=index]), &format!("row {index}"));
             sum.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
@@ -162,20 +166,10 @@ fn rows_are_the_gradients_of_single_examples() {
         if scope == Scope::Full {
             continue;
         }
-        for (row, factors) in rows.iter().zip(taker.factors(&examples, Labels::Given).unwrap()) {
-            assert_eq!(factors.len(), taker.layout().blocks().len());
-            for (block, factors) in taker.layout().blocks().iter().zip(factors) {
-                let mut product = vec![0f64; block.range.len()];
-                for token in 0..factors.tokens {
-                    let x = &factors.inputs[token * block.inputs..][..block.inputs];
-                    for (output, delta) in factors.deltas[token * block.outputs..][..block.outputs].iter().enumerate() {
-                        for (input, x) in x.iter().enumerate() {
-                            product[output * block.inputs + input] += f64::from(*delta) * f64::from(*x);
-                        }
-                    }
-                }
-                agree(&row[block.range.clone()], &product, &block.name);
-            }
+        let products = taker.factors(&examples, Labels::Given).unwrap().gradients().unwrap();
+        assert_eq!(products.len(), rows.len());
+        for (row, product) in rows.iter().zip(products.rows()) {
+            agree(row, &product.iter().map(|g| f64::from(*g)).collect::<Vec<_>>(), "of factors");
         }
     }
 }

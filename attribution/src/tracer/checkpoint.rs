@@ -1,0 +1,90 @@
+//! A checkpoint in a folder.
+
+use crate::model::{self, Example, LoadError, Model, Tokenizer, TokenizerError};
+use std::path::{Path, PathBuf};
+
+const BASE: &str = "base";
+const GGUF: &str = "base.gguf";
+const ADAPTER: &str = "adapter";
+/// What the files of a checkpoint may be called.
+const NAMES: [&str; 7] = [
+    "adapter/adapter_config.json",
+    "adapter/adapter_model.safetensors",
+    "base.gguf",
+    "base/config.json",
+    "base/model.safetensors",
+    "base/tokenizer.json",
+    "base/tokenizer_config.json",
+];
+
+/// A model with its tokenizer, and perhaps an adapter.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    model: Model,
+    tokenizer: Tokenizer,
+}
+
+/// Why a folder is no checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence on each variant is its documentation, and names its fields")]
+pub enum CheckpointError {
+    #[error("{} holds neither base.gguf nor base/config.json; `tributary train` makes such a folder", folder.display())]
+    Base { folder: PathBuf },
+    #[error("{} holds both base.gguf and base/; one of them must go", folder.display())]
+    TwoBases { folder: PathBuf },
+    #[error("the model in {} cannot be read: {source}", path.display())]
+    Load { path: PathBuf, source: LoadError },
+}
+
+/// The names of a checkpoint's files that are in a folder, ascending.
+pub fn checkpoint_files(folder: &Path) -> Vec<&'static str> {
+    NAMES.into_iter().filter(|name| folder.join(name).is_file()).collect()
+}
+
+impl Checkpoint {
+    /// Reads the checkpoint in a folder.
+    ///
+    /// # Errors
+    /// If there is none, or a file of it is bad.
+    pub fn load(folder: &Path) -> Result<Self, CheckpointError> {
+        let base = match (folder.join(GGUF), folder.join(BASE)) {
+            (gguf, dir) if gguf.is_file() && dir.exists() => {
+                return Err(CheckpointError::TwoBases { folder: folder.to_owned() });
+            }
+            (gguf, _) if gguf.is_file() => gguf,
+            (_, dir) if dir.join("config.json").is_file() => dir,
+            _ => return Err(CheckpointError::Base { folder: folder.to_owned() }),
+        };
+        let (mut model, tokenizer) =
+            model::load(&base).map_err(|source| CheckpointError::Load { path: base, source })?;
+        let adapter = folder.join(ADAPTER);
+        if adapter.is_dir() {
+            model::load_adapter(&mut model, &adapter)
+                .map_err(|source| CheckpointError::Load { path: adapter, source })?;
+        }
+        Ok(Self { model, tokenizer })
+    }
+
+    /// A model that is at hand already.
+    pub fn new(model: Model, tokenizer: Tokenizer) -> Self {
+        Self { model, tokenizer }
+    }
+
+    /// The model, with its adapter.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// A passage as a training example, cut off where the model's context ends.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn example(&self, text: &str) -> Result<Example, TokenizerError> {
+        Ok(self.tokenizer.passage(text)?.truncated(self.model.config().context + 1))
+    }
+}
