@@ -10,16 +10,18 @@ use crate::api::types::{
 };
 use crate::client::{Client, ClientError};
 use libp2p::PeerId;
-use protocol::crypto::{SecretKey, content_root, document_hash, prompt_commitment};
+use protocol::crypto::{SecretKey, checkpoint_digest, content_root, document_hash, prompt_commitment};
 use protocol::envelope::seal;
 use protocol::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
 use protocol::objects::{
-    Action, Admission, Contribution, DataNet, DatasetManifest, Document, Drops, LineageEntry, Method, ModelManifest,
-    Object, Operation, Origin, Permission, Receipt, UsagePolicy,
+    Action, Admission, Checkpoint, Contribution, DataNet, DatasetManifest, Document, Drops, LineageEntry, Method,
+    ModelManifest, Object, Operation, Origin, Permission, Receipt, UsagePolicy,
 };
 use protocol::refusal::Refusal;
 use protocol::wire::encode_envelope;
 use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often something that is followed is looked at.
@@ -43,6 +45,14 @@ pub enum ActionError {
         title: String,
         /// Why.
         source: ClientError,
+    },
+    /// A file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// It took too long.
     #[error("{what} {id} is still {state} after {waited_s} seconds")]
@@ -90,6 +100,7 @@ impl ActionError {
             Self::TooLong { .. } => "timeout",
             Self::Ended { code, .. } => code,
             Self::Nothing(_) => "nothing",
+            Self::File { .. } => "file",
             Self::Answer(_) => "answer",
             Self::Random(_) => "random",
         }
@@ -177,7 +188,7 @@ pub struct NewContribution {
 pub struct NewModel {
     /// What people call it.
     pub name: String,
-    /// BLAKE3 of its weights.
+    /// BLAKE3 of its weights; that of a checkpoint follows from its files.
     pub weights: Hash32,
     /// The model it was made from.
     pub base: Option<ModelId>,
@@ -189,6 +200,8 @@ pub struct NewModel {
     pub price_in: Drops,
     /// Drops for 1000 tokens of answer.
     pub price_out: Drops,
+    /// What gradients are taken of, of a model by influence.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// A model's id and price: what a receipt needs of it.
@@ -285,6 +298,26 @@ impl Remote {
         Ok(Document { title: document.title.clone(), hash, bytes: taken.bytes })
     }
 
+    /// Uploads a file of a model to the node.
+    pub fn upload_file(&self, title: &str, path: &Path) -> Result<Document> {
+        let wrong = |source| ActionError::File { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(wrong)?;
+        let mut hasher = blake3::Hasher::new();
+        std::io::copy(&mut file, &mut hasher).map_err(wrong)?;
+        let hash = Hash32(*hasher.finalize().as_bytes());
+        let file = File::open(path).map_err(wrong)?;
+        let taken: BlobTaken = self
+            .client
+            .put_file(&format!("/v1/files/{hash}"), file)
+            .map_err(|source| ActionError::Document { title: title.to_owned(), source })?;
+        Ok(Document { title: title.to_owned(), hash, bytes: taken.bytes })
+    }
+
+    /// The node as peers know it: the bytes of its peer id.
+    pub fn host(&self) -> &[u8] {
+        &self.host
+    }
+
     /// Uploads documents and offers them to a DataNet.
     pub fn contribute(&self, contributor: &SecretKey, new: NewContribution) -> Result<ContributionId> {
         let documents = new.documents.iter().map(|document| self.upload(document)).collect::<Result<_>>()?;
@@ -349,14 +382,14 @@ impl Remote {
         let object = Object::ModelManifest(ModelManifest {
             builder: builder.account(),
             name: new.name,
-            weights: new.weights,
+            weights: new.checkpoint.as_ref().map_or(new.weights, checkpoint_digest),
             base: new.base,
             reserve_bp: new.reserve_bp,
             lineage: new.lineage,
-            method: Method::Spans,
+            method: if new.checkpoint.is_some() { Method::Influence } else { Method::Spans },
             price_in: new.price_in,
             price_out: new.price_out,
-            checkpoint: None,
+            checkpoint: new.checkpoint,
         });
         Ok(self.submit(&object, &[builder])?.into())
     }

@@ -14,7 +14,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a whole answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of an answer: some hundred thousand rows of any list.
-const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_ANSWER_BYTES: u64 = protocol::limits::MAX_ARTIFACT_BYTES;
 /// Bytes of an answer that is no JSON, quoted in an error.
 const QUOTED_BYTES: usize = 200;
 
@@ -173,6 +173,13 @@ impl Client {
     pub fn post_bytes<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, ClientError> {
         let url = format!("{}{path}", self.base);
         let response = self.agent.post(&url).content_type("application/octet-stream").send(bytes);
+        read(url, response)
+    }
+
+    /// What `PUT path` answers to a file.
+    pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: std::fs::File) -> Result<T, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let response = self.agent.put(&url).content_type("application/octet-stream").send(file);
         read(url, response)
     }
 

@@ -15,6 +15,7 @@ pub mod genesis_file;
 pub mod keys;
 pub mod logging;
 pub mod metrics;
+pub mod models;
 pub mod network;
 pub mod node_process;
 pub mod output;

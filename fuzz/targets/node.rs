@@ -8,7 +8,8 @@ use protocol::crypto::{Purpose, SecretKey};
 use protocol::envelope::{Verified, seal};
 use protocol::evidence::Evidence;
 use protocol::genesis::{Genesis, GenesisValidator, Params, canonical};
-use protocol::ids::{Account, BlockId, DataNetId, Hash32, ManifestId, ObjectId, ReceiptId};
+use protocol::ids::{Account, BlockId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
+use protocol::influence::RowName;
 use protocol::ledger::Read as _;
 use protocol::node::*;
 use protocol::objects::{Action, Drops, Envelope, Object, Operation};
@@ -308,6 +309,8 @@ impl World {
             }
             Effect::Halt(reason) => panic!("node {from} halted: {reason}"),
             Effect::Host(manifest) => self.input(from, Input::Indexed { manifest }),
+            Effect::AuditRows { model, root, .. } => self.input(from, Input::RowsAudited { model, root, wrong: None }),
+            Effect::AuditQuery { receipt } => self.input(from, Input::QueryAudited { receipt, is_wrong: false }),
             Effect::Judge(..) | Effect::Reply(..) | Effect::Attribute { .. } | Effect::Tell(_) => {}
         }
     }
@@ -543,9 +546,17 @@ impl World {
     /// What content and attribution say, asked for or not.
     fn content(&mut self, to: u8, bytes: &mut Bytes<'_>) {
         let (epoch, datanet) = (bytes.number(self.height(to)), DataNetId([bytes.next(); 32]));
-        let input = match bytes.next() % 3 {
+        let input = match bytes.next() % 5 {
             0 => Input::Indexed { manifest: ManifestId([bytes.next(); 32]) },
             1 => Input::NotAttributed { epoch, datanet },
+            2 => {
+                let row = RowName { fisher: bytes.next().is_multiple_of(2), index: bytes.number(9) };
+                let wrong = (bytes.next().is_multiple_of(2)).then_some(row);
+                Input::RowsAudited { model: ModelId([bytes.next(); 32]), root: Hash32([bytes.next(); 32]), wrong }
+            }
+            3 => {
+                Input::QueryAudited { receipt: ReceiptId([bytes.next(); 32]), is_wrong: bytes.next().is_multiple_of(2) }
+            }
             _ => {
                 let evidence = Evidence::from_bytes(&bytes.take()).into_iter();
                 let evidence = evidence.map(|found| (ReceiptId([7; 32]), found)).collect();

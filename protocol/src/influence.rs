@@ -41,7 +41,7 @@ mod merkle;
 mod rows;
 mod solution;
 
-pub use audit::{Disagreement, audit, audit_query};
+pub use audit::{Disagreement, audit, audit_query, drawn_rows};
 pub use gram::{Fisher, Gram, GramError, Product};
 pub use header::{Damping, DampingError, HEADER_BYTES, Header, HeaderError, Tolerance};
 pub use merkle::{MAX_PATH, MerkleError, RowProof, tree_root};

@@ -56,6 +56,11 @@ pub const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
 pub const EXAMPLE_BYTES: std::ops::RangeInclusive<u32> = 64..=4096;
 /// Dimensions of the rows of a model in a network: every receipt carries as many codes twice.
 pub const MAX_TRACE_DIMENSION: usize = 4096;
+/// Rows of each kind that a validator computes anew of those that are offered, beside the ones that others refute. Together
+/// ten validators see 640 of a kind: where one row in a hundred is wrong, they miss it once in six hundred times.
+pub const ROWS_DRAWN: usize = 64;
+/// Queries of receipts that a node has looked at at once.
+pub const MAX_QUERY_AUDITS: usize = 16;
 /// Bytes of a prompt in a receipt.
 pub const MAX_PROMPT_BYTES: usize = 32 * 1024;
 /// Contributions of one DataNet that one receipt pays by influence: those with the largest sums.

@@ -234,6 +234,19 @@ impl BlobStore {
         slice::cut_groups(hash, size, &tree, &range, bytes).map(Some).map_err(damaged)
     }
 
+    /// Puts a blob at another path as well: the same file where the disk can, else a copy, which is not synced. None of its
+    /// bytes are checked. False when it is not here.
+    pub fn put_at(&self, hash: &Hash32, path: &Path) -> Result<bool, BlobError> {
+        let own = self.shared.path(hash);
+        if self.len(hash)?.is_none() {
+            return Ok(false);
+        }
+        if fs::hard_link(&own, path).is_err() {
+            fs::copy(&own, path).map_err(BlobError::io("copy to", path))?;
+        }
+        Ok(true)
+    }
+
     /// The bytes in a blob; none when it is not here.
     pub fn len(&self, hash: &Hash32) -> Result<Option<u64>, BlobError> {
         self.shared.len(hash)

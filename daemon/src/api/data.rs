@@ -3,8 +3,8 @@
 use super::error::ApiError;
 use super::objects::{body, hash, manifest_state};
 use super::types::{
-    BlobTaken, ContributionCounts, ContributionShown, ContributorShown, DataNetDetail, DataNetShown, DocumentShown,
-    ErrorDocument, ManifestShown, ModelShown, Page, SourceShown,
+    BlobTaken, CheckpointShown, ContributionCounts, ContributionShown, ContributorShown, DataNetDetail, DataNetShown,
+    DocumentShown, ErrorDocument, ManifestShown, ModelShown, OfferShown, Page, RefutedShown, RowsShown, SourceShown,
 };
 use super::view::{PageQuery, View, blocking, parse, read};
 use super::{Api, MAX_UPLOADS};
@@ -15,23 +15,29 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures::Stream;
 use libp2p::PeerId;
 use protocol::block::ValidatorSet;
 use protocol::crypto::document_hash;
-use protocol::ids::{Account, ContributionId, DataNetId, ManifestId, ModelId, to_hex};
+use protocol::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, to_hex};
+use protocol::influence::RowName;
 use protocol::ledger::keys;
 use protocol::ledger::records::{
     Admission, AdmissionRecord, ContributionRecord, DataNetRecord, ManifestRecord, ManifestState, ManifestStatus,
-    ModelRecord,
+    ModelRecord, RowsRecord, RowsState,
 };
 use protocol::limits::MAX_DOCUMENT_BYTES;
-use protocol::objects::Method;
+use protocol::objects::{Document, Method};
 use protocol::refusal::Refusal;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use storage::BlobStore;
 
 /// Contributions that one request counts at most, over all DataNets.
 pub(super) const MAX_COUNTED: usize = 1_000_000;
+/// Bytes of a large file that are read at once.
+const PART_BYTES: u64 = 1 << 20;
 /// Contributors that a DataNet's page names at most, and versions.
 const MAX_LISTED: usize = 4096;
 
@@ -203,11 +209,6 @@ fn contribution_shown(id: ContributionId, record: ContributionRecord, admission:
         Admission::Admitted { order, .. } => (Some(order), None),
         Admission::Rejected { reason, .. } => (None, Some(reason)),
     };
-    let document = |document: protocol::objects::Document| DocumentShown {
-        title: document.title,
-        hash: document.hash.to_string(),
-        bytes: document.bytes,
-    };
     ContributionShown {
         id: id.to_string(),
         contributor: record.contributor.to_string(),
@@ -224,7 +225,7 @@ fn contribution_shown(id: ContributionId, record: ContributionRecord, admission:
         reason,
         manifest: admission.manifest.map(|id| id.to_string()),
         bytes: admission.bytes,
-        documents: record.documents.into_iter().map(document).collect(),
+        documents: record.documents.iter().map(document_shown).collect(),
     }
 }
 
@@ -330,7 +331,46 @@ fn model_shown(view: &View<'_>, id: ModelId, record: ModelRecord) -> Result<Mode
         price_in: record.price_in.to_string(),
         price_out: record.price_out.to_string(),
         height: record.height,
+        checkpoint: record.checkpoint.map(|checkpoint| CheckpointShown {
+            files: checkpoint.files.iter().map(document_shown).collect(),
+            window: checkpoint.window,
+        }),
+        rows: view.record(&keys::model_rows(&id))?.map(rows_shown),
     })
+}
+
+fn document_shown(document: &Document) -> DocumentShown {
+    DocumentShown { title: document.title.clone(), hash: document.hash.to_string(), bytes: document.bytes }
+}
+
+fn rows_shown(record: RowsRecord) -> RowsShown {
+    let (state, since) = match record.state {
+        RowsState::Awaited => ("awaited", None),
+        RowsState::Offered => ("offered", None),
+        RowsState::Active { from } => ("active", Some(from)),
+        RowsState::Refuted { height } => ("refuted", Some(height)),
+    };
+    let refuted = |(validator, row): (&Account, &RowName)| RefutedShown {
+        validator: validator.to_string(),
+        fisher: row.fisher,
+        row: row.index,
+    };
+    RowsShown {
+        state: state.to_owned(),
+        since,
+        seed: record.seed.map(|seed| Hash32(seed).to_string()),
+        bond: record.bond.to_string(),
+        offer: record.offer.map(|offer| OfferShown {
+            root: offer.header.root().to_string(),
+            artifact: offer.artifact.to_string(),
+            bytes: offer.bytes,
+            rows: offer.header.rows,
+            fisher_rows: offer.header.fisher_rows,
+            dimension: offer.header.dimension,
+        }),
+        attested: record.attested.iter().map(ToString::to_string).collect(),
+        refuted: record.refuted.iter().map(refuted).collect(),
+    }
 }
 
 /// Takes a document: UTF-8 text with at least one word, at most 64 MiB.
@@ -370,7 +410,7 @@ fn document_refusal(error: &DocumentError, bytes: &[u8]) -> Refusal {
     }
 }
 
-/// A document's bytes.
+/// The bytes of a document, or of a model's file. What is larger than a document is not checked here: compare its hash.
 #[utoipa::path(get, path = "/v1/blobs/{hash}", tag = "data",
     params(("hash" = String, Path, description = "BLAKE3 of its bytes")), responses(
     (status = 200, description = "The document", content_type = "text/plain", body = Vec<u8>),
@@ -379,8 +419,32 @@ fn document_refusal(error: &DocumentError, bytes: &[u8]) -> Refusal {
 pub(super) async fn blob(State(api): State<Api>, Path(hash): Path<String>) -> Result<Response, ApiError> {
     let hash = self::hash(&hash)?;
     let blobs = api.services.blobs.clone();
-    let found = blocking(move || Ok(blobs.get(&hash)?)).await?;
-    let bytes = found.ok_or_else(|| ApiError::unknown("document", &hash.to_string()))?;
+    let found = blocking(move || match blobs.len(&hash)? {
+        Some(length) if length > MAX_DOCUMENT_BYTES => Ok(Some(Body::from_stream(parts(blobs, hash, length)))),
+        _ => Ok(blobs.get(&hash)?.map(Body::from)),
+    });
+    let bytes = found.await?.ok_or_else(|| ApiError::unknown("document", &hash.to_string()))?;
     let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (axum::http::header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
     Ok((StatusCode::OK, kind, bytes).into_response())
+}
+
+/// A large file piece by piece, so that whoever reads it slowly holds no more than a piece in memory.
+fn parts(
+    blobs: Arc<BlobStore>,
+    hash: Hash32,
+    length: u64,
+) -> impl Stream<Item = Result<Vec<u8>, storage::BlobError>> + Send + 'static {
+    futures::stream::try_unfold(0, move |offset| {
+        let blobs = blobs.clone();
+        async move {
+            let size = PART_BYTES.min(length - offset);
+            if size == 0 {
+                return Ok(None);
+            }
+            let read = tokio::task::spawn_blocking(move || blobs.read_range(&hash, offset, size)).await;
+            // A file that went away, or a thread that failed, ends the answer short of its announced length.
+            let part = read.unwrap_or(Ok(None))?;
+            Ok(part.map(|part| (part, offset + size)))
+        }
+    })
 }

@@ -66,7 +66,9 @@ impl From<BlobError> for ApiError {
             BlobError::Quota { .. } | BlobError::Full { .. } | BlobError::Busy { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "full")
             }
-            BlobError::Range { .. } => (StatusCode::BAD_REQUEST, "field"),
+            BlobError::Range { .. } | BlobError::Length { .. } | BlobError::Mismatch { .. } => {
+                (StatusCode::BAD_REQUEST, "field")
+            }
             _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
         Self::new(status, code, error.to_string())

@@ -3,23 +3,26 @@
 use super::Api;
 use super::error::ApiError;
 use super::receipts;
-use super::types::{ErrorDocument, Explained, ShareShown, SpanShown};
+use super::types::{ErrorDocument, ExampleShown, Explained, InfluenceShown, ShareShown, SpanShown};
 use super::view::{View, parse, read};
 use crate::node_process::content::{Content, Quote};
+use crate::node_process::models::{Influences, InfluentialExample};
 use axum::Json;
 use axum::extract::{Path, State};
 use protocol::envelope::Verified;
 use protocol::evidence::Holder;
-use protocol::ids::{ContributionId, DataNetId, ManifestId, ReceiptId};
+use protocol::ids::{ContributionId, DataNetId, ManifestId, ModelId, ReceiptId};
 use protocol::ledger::keys;
 use protocol::ledger::records::{
     Admission, AdmissionRecord, ContributionRecord, ManifestState, ManifestStatus, ModelRecord, PaidPassage,
     ReceiptRecord, ReceiptState, Role, Settlement,
 };
-use protocol::objects::Object;
+use protocol::objects::{Object, Trace};
 use protocol::refusal::Refusal;
 use std::collections::BTreeMap;
 
+/// Training examples shown of each sign.
+const EXAMPLES: usize = 5;
 /// Bytes of text shown on each side of a passage's earliest occurrence.
 const AROUND_BYTES: u64 = 120;
 /// Versions of a DataNet that are searched at most.
@@ -54,6 +57,7 @@ fn build(view: &View<'_>, content: &Content, id: ReceiptId) -> Result<Explained,
     let spans: Vec<SpanShown> =
         settlement.spans.iter().map(|passage| known.span(passage, &receipt.output)).collect::<Result<_, _>>()?;
     let contributions = known.shares(settlement)?;
+    let influence = receipt.trace.as_deref().map(|trace| known.influence(&record.model, trace)).transpose()?;
     Ok(Explained {
         receipt: receipts::shown(view, id, &record, true)?,
         model_name: model.map(|model| model.name).unwrap_or_default(),
@@ -63,6 +67,7 @@ fn build(view: &View<'_>, content: &Content, id: ReceiptId) -> Result<Explained,
         total_words: settlement.total_words,
         uncovered_words: settlement.total_words.saturating_sub(settlement.covered_words),
         sums: receipts::sums(&settlement.lines, record.fee),
+        influence,
     })
 }
 
@@ -160,6 +165,45 @@ impl Known<'_> {
             before,
             there,
             after,
+        })
+    }
+
+    /// What the model's training text has to do with the answer.
+    fn influence(&mut self, model: &ModelId, trace: &Trace) -> Result<InfluenceShown, ApiError> {
+        let mut shown = InfluenceShown {
+            prompt: trace.prompt.clone(),
+            refused: false,
+            raised: Vec::new(),
+            lowered: Vec::new(),
+            raised_count: 0,
+            count: 0,
+        };
+        match self.content.influences(model, trace, EXAMPLES) {
+            None => {}
+            Some(Influences { refused: true, .. }) => shown.refused = true,
+            Some(found) => {
+                shown.raised =
+                    found.raised.into_iter().map(|example| self.example(example)).collect::<Result<_, _>>()?;
+                shown.lowered =
+                    found.lowered.into_iter().map(|example| self.example(example)).collect::<Result<_, _>>()?;
+                (shown.raised_count, shown.count) = (found.raised_count, found.count);
+            }
+        }
+        Ok(shown)
+    }
+
+    fn example(&mut self, example: InfluentialExample) -> Result<ExampleShown, ApiError> {
+        let contribution = self.contribution(example.contribution)?;
+        Ok(ExampleShown {
+            parts: example.parts,
+            text: example.text,
+            credit: contribution.credit,
+            account: contribution.contributor.to_string(),
+            contribution: example.contribution.to_string(),
+            title: contribution.title,
+            document_hash: example.document.to_string(),
+            offset: example.offset,
+            row: example.row,
         })
     }
 

@@ -14,6 +14,7 @@ mod data;
 mod earnings;
 mod error;
 mod explain;
+mod files;
 mod known;
 mod light;
 mod node;
@@ -35,7 +36,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use error::ApiError;
 use objects::Dropped;
 use protocol::node::Notice;
@@ -165,6 +166,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/v1/models/{id}", get(data::model)),
         ("/v1/blobs", post(data::upload)),
         ("/v1/blobs/{hash}", get(data::blob)),
+        ("/v1/files/{hash}", put(files::put)),
         ("/v1/light/{height}", get(light::light)),
         ("/v1/receipts", get(receipts::list).post(batch::submit)),
         ("/v1/receipts/{id}", get(receipts::show)),

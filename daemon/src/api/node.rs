@@ -207,12 +207,17 @@ pub(super) async fn account(
     Path(account): Path<String>,
 ) -> Result<Json<AccountShown>, ApiError> {
     let account: Account = parse(&account)?;
-    let ask = move |node: &protocol::node::Node| (node.state().account(&account), node.next_nonce(&account));
-    let (record, next_nonce) = api.services.driver.ask(ask).await?;
+    let ask = move |node: &protocol::node::Node| {
+        (node.state().account(&account), node.state().server(&account), node.next_nonce(&account))
+    };
+    let (record, server, next_nonce) = api.services.driver.ask(ask).await?;
     Ok(Json(AccountShown {
         account: account.to_string(),
         available: record.available.to_string(),
         pending: record.pending.to_string(),
+        deposit: server.deposit.to_string(),
+        locked: server.locked.to_string(),
+        forfeited: server.forfeited.to_string(),
         nonce: record.nonce,
         next_nonce,
     }))

@@ -1,6 +1,6 @@
 //! The description of the API, from the types and handlers themselves. `docs/openapi.json` is a copy; a test compares.
 
-use super::{batch, data, earnings, explain, known, light, node, objects, receipts};
+use super::{batch, data, earnings, explain, files, known, light, node, objects, receipts};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -40,6 +40,7 @@ use utoipa::OpenApi;
         data::model,
         data::upload,
         data::blob,
+        files::put,
         batch::submit,
         receipts::list,
         receipts::show,

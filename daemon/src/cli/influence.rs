@@ -1,6 +1,6 @@
-//! `tributary influence`: how well the methods of influence predict what training data does, without a network.
+//! `tributary influence`: rows of models ([`rows`]), and how well the methods predict what training data does.
 
-use super::Context;
+use super::{Context, rows};
 use crate::output::{Failure, Paint};
 use anyhow::Context as _;
 use attribution::influence::bench::{
@@ -19,12 +19,21 @@ const MAX_TABLE_BYTES: u64 = 1 << 30;
 pub(super) enum InfluenceCommand {
     /// Measure the methods where the truth can be had, by training again without half of the data
     Bench(Bench),
+    /// Make the rows of a model that was registered with a checkpoint, and offer them to its network
+    Build(rows::Build),
+    /// Show which training examples an answer of a model comes from
+    Query(rows::Query),
+    /// Compute rows of a model anew, and compare
+    Audit(rows::Audit),
 }
 
 impl InfluenceCommand {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
             Self::Bench(command) => command.run(context),
+            Self::Build(command) => command.run(context),
+            Self::Query(command) => command.run(context),
+            Self::Audit(command) => command.run(context),
         }
     }
 }

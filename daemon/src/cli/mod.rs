@@ -9,10 +9,13 @@ pub mod demo;
 pub mod devnet;
 mod influence;
 pub mod keys;
+mod model;
 pub mod node;
 mod objects;
+pub mod rows;
 pub mod show;
 mod span;
+mod train;
 mod validator;
 mod verify;
 
@@ -77,9 +80,11 @@ enum Command {
     Approve(objects::Approve),
     /// Turn a contribution to your curated DataNet down
     Reject(objects::Reject),
-    /// Register, list and show models
+    /// Train a small model, or an adapter beside one
+    Train(Box<train::Train>),
+    /// Register, list, show and ask models
     #[command(subcommand)]
-    Model(objects::ModelCommand),
+    Model(model::ModelCommand),
     /// Submit, list and show receipts
     #[command(subcommand)]
     Receipt(objects::ReceiptCommand),
@@ -93,6 +98,10 @@ enum Command {
     Verify(verify::Verify),
     /// Pay somebody
     Transfer(objects::Transfer),
+    /// Put drops aside to answer for what you serve by models by influence
+    Deposit(objects::Deposit),
+    /// Take back what of your deposit nothing depends on
+    Withdraw(objects::Withdraw),
     /// Validate: bond, withdraw, leave jail, list
     #[command(subcommand)]
     Validator(validator::ValidatorCommand),
@@ -106,7 +115,7 @@ enum Command {
     /// Index texts and trace others through them, without a network
     #[command(subcommand)]
     Span(span::SpanCommand),
-    /// Measure which training data a model's answers depend on, without a network
+    /// Make, ask and check the rows of models by influence, and measure the methods
     #[command(subcommand)]
     Influence(influence::InfluenceCommand),
     /// Run a local network of several nodes
@@ -129,6 +138,7 @@ impl Command {
             Self::Dataset(command) => command.run(context),
             Self::Approve(command) => command.run(context),
             Self::Reject(command) => command.run(context),
+            Self::Train(command) => command.run(context),
             Self::Model(command) => command.run(context),
             Self::Receipt(command) => command.run(context),
             Self::Explain(command) => command.run(context),
@@ -136,6 +146,8 @@ impl Command {
             Self::Proof(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Transfer(command) => command.run(context),
+            Self::Deposit(command) => command.run(context),
+            Self::Withdraw(command) => command.run(context),
             Self::Validator(command) => command.run(context),
             Self::Epochs(command) => command.run(context),
             Self::Peers(command) => command.run(context),

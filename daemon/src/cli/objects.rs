@@ -5,16 +5,16 @@
 
 use super::Context;
 use super::{batch, show};
-use crate::actions::{DEFAULT_PRICE, NewContribution, NewDataNet, NewDocument, NewModel, NewReceipt, Remote};
+use crate::actions::{NewContribution, NewDataNet, NewDocument, NewReceipt, Remote};
 use crate::api::types::{ManifestShown, ObjectShown};
 use crate::output::Failure;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
-use protocol::crypto::{SecretKey, document_hash};
-use protocol::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
+use protocol::crypto::SecretKey;
+use protocol::ids::{Account, ContributionId, DataNetId, ManifestId, ModelId, ObjectId, ReceiptId};
 use protocol::limits::{MAX_ANSWER_BYTES, MAX_DOCUMENT_BYTES};
-use protocol::objects::{Action, Drops, LineageEntry, Origin};
+use protocol::objects::{Action, Drops, Origin};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Read;
@@ -24,7 +24,7 @@ use std::time::Duration;
 /// How long a command waits for a block to take its object.
 const BLOCK_PATIENCE: Duration = Duration::from_secs(120);
 /// How long `--wait` waits.
-const WAIT_PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const WAIT_PATIENCE: Duration = Duration::from_secs(600);
 
 /// The key of this name: of the home's keystore, or of the devnet there.
 pub(super) fn key(context: &Context, name: &str) -> anyhow::Result<SecretKey> {
@@ -79,7 +79,12 @@ struct Submitted {
 }
 
 /// Waits until an object is in a block, and prints it.
-fn finish(context: &Context, remote: &Remote, what: &'static str, id: impl Into<ObjectId>) -> anyhow::Result<()> {
+pub(super) fn finish(
+    context: &Context,
+    remote: &Remote,
+    what: &'static str,
+    id: impl Into<ObjectId>,
+) -> anyhow::Result<()> {
     let id = id.into();
     let spinner = context.out.spinner(format!("{what} {id} waits for a block"));
     let outcome = remote.wait_included(what, id, BLOCK_PATIENCE);
@@ -241,7 +246,7 @@ fn document(path: &Path) -> anyhow::Result<NewDocument> {
     Ok(NewDocument { title, bytes: bounded(open(path)?, path, MAX_DOCUMENT_BYTES, hint)? })
 }
 
-fn open(path: &Path) -> anyhow::Result<File> {
+pub(super) fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -319,105 +324,6 @@ impl Publish {
         spinner.finish_and_clear();
         show::manifest(context, &outcome?)
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ModelCommand {
-    /// Register a model
-    Register(RegisterModel),
-    /// Show a model
-    Show {
-        /// Its id
-        #[arg(value_name = "MODEL")]
-        id: ModelId,
-    },
-    /// List all models
-    List,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RegisterModel {
-    /// What people call it
-    name: String,
-    /// A manifest it was made from, with =WEIGHT its part of base dividends; may be repeated
-    #[arg(long = "from", required = true, value_name = "MANIFEST[=WEIGHT]", value_parser = lineage_entry)]
-    lineage: Vec<LineageEntry>,
-    #[command(flatten)]
-    weights: Weights,
-    /// The model it was made from
-    #[arg(long, value_name = "MODEL")]
-    base: Option<ModelId>,
-    /// What it reserves of its descendants' pay, in basis points
-    #[arg(long, default_value_t = 0, value_name = "BP")]
-    reserve_bp: u32,
-    /// Price of 1000 tokens of prompt, in drops or as 1.5cr
-    #[arg(long, default_value_t = DEFAULT_PRICE, value_parser = amount, value_name = "AMOUNT")]
-    price_in: Drops,
-    /// Price of 1000 tokens of answer, in drops or as 1.5cr
-    #[arg(long, default_value_t = DEFAULT_PRICE, value_parser = amount, value_name = "AMOUNT")]
-    price_out: Drops,
-    /// The key of its builder, who is paid
-    #[arg(long, value_name = "NAME")]
-    key: String,
-}
-
-/// One of the two: the file, or what identifies it.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct Weights {
-    /// The file of its weights
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
-    /// BLAKE3 of its weights, if the file is elsewhere
-    #[arg(long, value_name = "HASH")]
-    digest: Option<Hash32>,
-}
-
-fn lineage_entry(text: &str) -> Result<LineageEntry, String> {
-    let (manifest, weight) = text.split_once('=').unwrap_or((text, "1"));
-    let manifest = manifest.parse().map_err(|error| format!("{error}"))?;
-    let weight = weight.parse().map_err(|error| format!("the weight {weight:?}: {error}"))?;
-    Ok(LineageEntry { manifest, weight })
-}
-
-impl ModelCommand {
-    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let remote = remote(context)?;
-        match self {
-            Self::Register(new) => new.run(context, &remote),
-            Self::Show { id } => show::model(context, &remote.model(&id)?),
-            Self::List => show::models(context, &remote.models()?),
-        }
-    }
-}
-
-impl RegisterModel {
-    fn run(self, context: &Context, remote: &Remote) -> anyhow::Result<()> {
-        let builder = key(context, &self.key)?;
-        let weights = match (self.weights.digest, &self.weights.weights) {
-            (Some(digest), _) => digest,
-            (None, Some(path)) => digest_of(path)?,
-            (None, None) => document_hash(&[]),
-        };
-        let new = NewModel {
-            name: self.name,
-            weights,
-            base: self.base,
-            reserve_bp: self.reserve_bp,
-            lineage: self.lineage,
-            price_in: self.price_in,
-            price_out: self.price_out,
-        };
-        finish(context, remote, "model", remote.register_model(&builder, new)?)
-    }
-}
-
-/// BLAKE3 of a file of any size.
-fn digest_of(path: &Path) -> anyhow::Result<Hash32> {
-    let mut hasher = blake3::Hasher::new();
-    let mut file = open(path)?;
-    std::io::copy(&mut file, &mut hasher).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Hash32(*hasher.finalize().as_bytes()))
 }
 
 #[derive(Debug, Subcommand)]
@@ -555,6 +461,38 @@ impl Transfer {
         }
         let action = Action::Transfer { to, amount: self.amount };
         operate(context, &self.key, "transfer", action)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Deposit {
+    /// How much: drops, or credits such as 1.5cr
+    #[arg(value_parser = amount)]
+    amount: Drops,
+    /// The key of the server
+    #[arg(long, value_name = "NAME")]
+    key: String,
+}
+
+impl Deposit {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        operate(context, &self.key, "deposit", Action::Deposit { amount: self.amount })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Withdraw {
+    /// How much: drops, or credits such as 1.5cr
+    #[arg(value_parser = amount)]
+    amount: Drops,
+    /// The key of the server
+    #[arg(long, value_name = "NAME")]
+    key: String,
+}
+
+impl Withdraw {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        operate(context, &self.key, "withdrawal", Action::Withdraw { amount: self.amount })
     }
 }
 

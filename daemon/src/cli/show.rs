@@ -4,7 +4,8 @@ use super::Context;
 use crate::actions::Remote;
 use crate::api::types::{
     ContributionShown, ContributorShown, DataNetDetail, DataNetShown, Earned, EarnedBy, Earnings, EpochShown,
-    Explained, LineShown, ManifestShown, ModelShown, Page, PeerShown, ReceiptShown, SourceShown,
+    ExampleShown, Explained, InfluenceShown, LineShown, ManifestShown, ModelShown, Page, PeerShown, ReceiptShown,
+    RowsShown, SourceShown, Sums,
 };
 use crate::output::{Failure, Paint};
 use anyhow::Context as _;
@@ -32,6 +33,9 @@ pub fn paint_answer(explained: &Explained, paint: Paint) -> String {
     }
     text += explained.output.get(at..).unwrap_or_default();
     text += "\n\n";
+    if let Some(influence) = &explained.influence {
+        return format!("{}{text}{}", paint.dim(&influence.prompt), paint_influence(explained, influence, paint));
+    }
     for (n, share) in explained.contributions.iter().enumerate() {
         let line = format!(
             "[{}] {} ({}): {}, {} bits, {} drops",
@@ -44,20 +48,47 @@ pub fn paint_answer(explained: &Explained, paint: Paint) -> String {
         );
         text += &format!("{}\n", paint.nth(n, line));
     }
-    let sums = &explained.sums;
-    text += &format!(
-        "{} of {} words are nobody's here\nfee {} = data {} + base {} + model {} + serving {} + validators {} + treasury {}\n",
-        explained.uncovered_words,
-        explained.total_words,
-        sums.fee,
-        sums.data,
-        sums.base,
-        sums.model,
-        sums.serving,
-        sums.validators,
-        sums.treasury
-    );
-    text
+    text += &format!("{} of {} words are nobody's here\n", explained.uncovered_words, explained.total_words);
+    text + &paint_sums(&explained.sums)
+}
+
+fn paint_sums(sums: &Sums) -> String {
+    let Sums { fee, data, base, model, serving, validators, treasury } = sums;
+    format!(
+        "fee {fee} = data {data} + base {base} + model {model} + serving {serving} + validators {validators} + \
+         treasury {treasury}\n"
+    )
+}
+
+/// What contributions earned by influence, and the training examples that the answer comes from.
+fn paint_influence(explained: &Explained, influence: &InfluenceShown, paint: Paint) -> String {
+    let mut text = String::new();
+    for (n, share) in explained.contributions.iter().enumerate() {
+        let line = format!("[{}] {} ({}): {} drops by influence", n + 1, share.credit, share.datanet_name, share.drops);
+        text += &format!("{}\n", paint.nth(n, line));
+    }
+    let number = |example: &ExampleShown| {
+        explained.contributions.iter().position(|share| share.contribution == example.contribution)
+    };
+    let line = |example: &ExampleShown| {
+        let part = format!("{:+.2} %", example.parts as f64 / 10_000.0);
+        let part = if example.parts > 0 { paint.good(part) } else { paint.bad(part) };
+        let credit = number(example).map_or_else(|| example.credit.clone(), |n| paint.nth(n, &example.credit));
+        let words: Vec<&str> = example.text.split_whitespace().collect();
+        format!("  {part}  {credit}  {}\n", words.join(" "))
+    };
+    if influence.refused {
+        text += "The server's solution does not solve: nobody is paid by influence, and the server forfeits.\n";
+    } else if influence.count == 0 {
+        text += "This node does not have the model's rows in memory yet; ask again in a moment for the examples.\n";
+    } else {
+        text += &format!("\n{} of {} examples made the answer likelier:\n", influence.raised_count, influence.count);
+        text += &influence.raised.iter().map(line).collect::<String>();
+        text +=
+            if influence.lowered.is_empty() { "" } else { "\nothers less likely, which takes nothing from anybody:\n" };
+        text += &influence.lowered.iter().map(line).collect::<String>();
+    }
+    text + "\n" + &paint_sums(&explained.sums)
 }
 
 /// Drops as credits, for people: `0.0125 cr`.
@@ -208,15 +239,36 @@ pub(super) fn model(context: &Context, model: &ModelShown) -> anyhow::Result<()>
     context.out.print(model, |paint| {
         let source = |source: &SourceShown| format!("{} ({}, weight {})", source.name, source.manifest, source.weight);
         let sources: Vec<String> = model.lineage.iter().map(source).collect();
-        paint.fields(&[
+        let mut fields = vec![
             ("model", format!("{} {}", paint.bold(&model.name), model.id)),
             ("builder", model.builder.clone()),
             ("weights", model.weights.clone()),
             ("made from", sources.join(", ")),
             ("base", model.base.clone().unwrap_or_else(|| "none".to_owned())),
             ("price", format!("{} in, {} out, per 1000 tokens", credits(&model.price_in), credits(&model.price_out))),
-        ])
+            ("attributed", format!("by {}", model.method)),
+        ];
+        if let Some(rows) = &model.rows {
+            fields.push(("rows", rows_text(rows)));
+        }
+        paint.fields(&fields)
     })
+}
+
+/// How far the rows of a model by influence are.
+fn rows_text(rows: &RowsShown) -> String {
+    let mut text = rows.state.clone();
+    if let Some(since) = rows.since {
+        text += &format!(" since epoch {since}");
+    }
+    match &rows.offer {
+        Some(offer) => {
+            text += &format!(": {} and {} Fisher rows of {} entries", offer.rows, offer.fisher_rows, offer.dimension);
+        }
+        None if rows.seed.is_none() => text += ": its seed is drawn in the epoch after its registration",
+        None => text += ": `tributary influence build` makes and offers them",
+    }
+    format!("{text}; attested by {}, refuted by {}", rows.attested.len(), rows.refuted.len())
 }
 
 /// Newest first: those that no epoch has sealed yet, then by epoch.
@@ -307,7 +359,13 @@ impl EarningsCommand {
             Some(text) => {
                 let account = super::objects::account(context, &text)?;
                 let (earned, held) = (remote.earned(&account)?, remote.account(&account)?);
-                let balance = Balance { available: held.available, pending: held.pending };
+                let balance = Balance {
+                    available: held.available,
+                    pending: held.pending,
+                    deposit: held.deposit,
+                    locked: held.locked,
+                    forfeited: held.forfeited,
+                };
                 let view = AccountView { balance, earned };
                 context.out.print(&view, |paint| account_text(&view, paint))
             }
@@ -324,6 +382,9 @@ impl EarningsCommand {
 struct Balance {
     available: String,
     pending: String,
+    deposit: String,
+    locked: String,
+    forfeited: String,
 }
 
 /// What an account has, and what it earned: two things, since it may also be given money, and spend it.
@@ -334,6 +395,15 @@ struct AccountView {
     earned: Earned,
 }
 
+/// What an account put aside to answer for what it serves; empty where it never did.
+fn deposit_text(balance: &Balance) -> String {
+    let Balance { deposit, locked, forfeited, .. } = balance;
+    match deposit == "0" && forfeited == "0" {
+        true => String::new(),
+        false => format!("{}, {} of it held, {} forfeited", credits(deposit), credits(locked), credits(forfeited)),
+    }
+}
+
 fn account_text(view: &AccountView, paint: Paint) -> String {
     let AccountView { balance, earned } = view;
     let roles: Vec<String> = earned.by_role.iter().map(|(role, drops)| format!("{role} {}", credits(drops))).collect();
@@ -341,6 +411,7 @@ fn account_text(view: &AccountView, paint: Paint) -> String {
         ("account", paint.bold(&earned.account)),
         ("credited as", earned.names.join(", ")),
         ("balance", format!("{} available, {} pending", credits(&balance.available), credits(&balance.pending))),
+        ("deposit", deposit_text(balance)),
         ("earned", format!("{} ({} drops) from {} receipts", credits(&earned.earned), earned.earned, earned.receipts)),
     ];
     if earned.earned != "0" {

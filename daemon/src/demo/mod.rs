@@ -2,13 +2,15 @@
 //!
 //! Four validator processes on loopback; a DataNet for each corpus, its authors as contributors; models whose lineage is
 //! those DataNets; answers sent as receipts by three clients through two nodes; one node killed with SIGKILL in the
-//! middle and started again. At the end the books are checked, one answer is explained, and one payout is proved to a
+//! middle and started again. Then an adapter is trained, whose answers are paid by influence. At the end the books are checked, one answer is explained, and one payout is proved to a
 //! program that is given nothing but the proof and the genesis.
 //!
 //! - [`stage`] sets the network up and publishes the data.
 //! - [`traffic`] makes answers and sends receipts.
+//! - [`adapter`] trains a small model's adapter, whose answers are paid by influence.
 //! - [`report`] looks at what happened and says whether all of it holds.
 
+pub mod adapter;
 pub mod report;
 pub mod stage;
 pub mod traffic;
@@ -65,7 +67,8 @@ pub fn take(tour: &Tour, out: &Output) -> anyhow::Result<Report> {
     stage.publish(&corpora, out)?;
     let answers = traffic::answers(tour, &corpora, &cache, out)?;
     let sent = traffic::send(&mut stage, answers, out)?;
-    let mut report = report::look(&stage, &sent, &tour.dir, out)?;
+    let adapter = adapter::send(&stage, &corpora, &tour.dir, out)?;
+    let mut report = report::look(&stage, &sent, adapter, &tour.dir, out)?;
     report.wall_seconds = began.elapsed().as_secs();
     if let Some(path) = &tour.report {
         let text = serde_json::to_string_pretty(&report)?;

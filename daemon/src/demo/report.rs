@@ -1,11 +1,13 @@
 //! What happened on the tour, and whether all of it holds.
 
+use super::adapter::{Adapter, AdapterReport};
 use super::stage::{NODES, Stage};
 use super::traffic::{Sent, Traffic, kinds};
 use crate::api::types::{Earnings, Explained, ReceiptShown};
 use crate::cli::show::paint_answer;
 use crate::output::{Output, Paint};
 use anyhow::{Context as _, bail};
+use protocol::ids::ReceiptId;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,8 @@ pub struct Report {
     pub recovery_ms: u64,
     /// The command that checks the proof.
     pub verify_command: String,
+    /// The adapter whose answers are paid by influence.
+    pub adapter: AdapterReport,
     /// What does not hold; empty when all does.
     pub broken: Vec<String>,
     /// The answer that people are shown.
@@ -108,12 +112,15 @@ fn drops(text: &str) -> anyhow::Result<u128> {
 }
 
 /// Looks at what happened, through the nodes' own APIs.
-pub fn look(stage: &Stage, traffic: &Traffic, dir: &Path, out: &Output) -> anyhow::Result<Report> {
+pub fn look(stage: &Stage, traffic: &Traffic, adapter: Adapter, dir: &Path, out: &Output) -> anyhow::Result<Report> {
     let looking = out.spinner("waiting until every receipt is settled or refunded");
-    let receipts = end_of_receipts(stage, &traffic.sent)?;
+    let spans = end_of_receipts(stage, traffic.sent.iter().map(|sent| (sent.through, sent.id)))?;
+    let influences = end_of_receipts(stage, adapter.receipts.iter().map(|id| (0, *id)))?;
     looking.set_message("checking the books");
     let mut broken = Vec::new();
+    let receipts: Vec<ReceiptShown> = spans.iter().chain(&influences).cloned().collect();
     let (counts, fees, paid) = books(&receipts, &mut broken)?;
+    let adapter = adapter.look(stage.node(0), &influences, &mut broken)?;
     let earnings: Earnings = stage.client(0).get("/v1/earnings")?;
     let payouts = payouts(&earnings)?;
     check_payouts(&payouts, &earnings, &paid, &mut broken)?;
@@ -124,7 +131,7 @@ pub fn look(stage: &Stage, traffic: &Traffic, dir: &Path, out: &Output) -> anyho
     if !traffic.recovered {
         broken.push("the killed node did not catch up".to_owned());
     }
-    let explained = most_telling(stage, &traffic.sent, &receipts)?;
+    let explained = most_telling(stage, &traffic.sent, &spans)?;
     let proof_file = dir.join("payout.proof");
     let genesis_file = stage.devnet.genesis_path();
     prove(stage, &explained.receipt.id, &proof_file, &genesis_file, &mut broken)?;
@@ -146,6 +153,7 @@ pub fn look(stage: &Stage, traffic: &Traffic, dir: &Path, out: &Output) -> anyho
         explained_receipt: explained.receipt.id.clone(),
         missed_epochs: traffic.missed_epochs,
         recovery_ms: traffic.recovery_ms,
+        adapter,
         broken,
         explained: Some(explained),
     })
@@ -157,11 +165,11 @@ pub fn program() -> String {
 }
 
 /// Every receipt as it ended. One that never does is an error.
-fn end_of_receipts(stage: &Stage, sent: &[Sent]) -> anyhow::Result<Vec<ReceiptShown>> {
+fn end_of_receipts(stage: &Stage, sent: impl Iterator<Item = (usize, ReceiptId)>) -> anyhow::Result<Vec<ReceiptShown>> {
     let mut receipts = Vec::new();
-    for one in sent {
-        receipts.push(stage.wait(&format!("an end of receipt {}", one.id), || {
-            let shown: ReceiptShown = stage.client(one.through).get(&format!("/v1/receipts/{}", one.id))?;
+    for (through, id) in sent {
+        receipts.push(stage.wait(&format!("an end of receipt {id}"), || {
+            let shown: ReceiptShown = stage.client(through).get(&format!("/v1/receipts/{id}"))?;
             let ended = matches!(shown.state.as_str(), "settled" | "available" | "refunded");
             Ok(ended.then_some(shown))
         })?);
@@ -332,6 +340,10 @@ impl Report {
             text += &format!("\n{}\n\n", paint.bold("One answer, and whose words it has"));
             text += &paint_answer(explained, paint);
         }
+        if let Some(explained) = &self.adapter.explained {
+            text += &format!("\n{}\n\n", paint.bold("One answer of an adapter, and the examples that it comes from"));
+            text += &paint_answer(explained, paint);
+        }
         text += &format!("\n{}\n\n", paint.bold("What held"));
         text += &self.findings(paint);
         text
@@ -353,6 +365,14 @@ impl Report {
             format!(
                 "a node was killed with SIGKILL, missed {} epoch(s) and was in step {} ms after its start",
                 self.missed_epochs, self.recovery_ms
+            ),
+            format!(
+                "an adapter of {} weights, {} rows computed anew in part by {} validators; {} answers paid by influence to {}",
+                self.adapter.weights[1],
+                self.adapter.rows,
+                self.adapter.attested,
+                self.adapter.answers,
+                self.adapter.paid.keys().cloned().collect::<Vec<_>>().join(", ")
             ),
             format!("a payout proved offline, and refused with any of {FLIPS} bytes altered; see for yourself:"),
         ];

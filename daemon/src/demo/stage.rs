@@ -25,7 +25,7 @@ pub const GATEWAYS: [usize; 2] = [1, 3];
 /// The clients.
 pub const CLIENTS: [&str; 3] = ["client-ada", "client-ben", "client-cyd"];
 /// Who owns the DataNets.
-const OWNER: &str = "librarian";
+pub const OWNER: &str = "librarian";
 /// Who built the models.
 pub const BUILDER: &str = "builder";
 /// How long anything in the tour may take.
@@ -61,7 +61,7 @@ pub struct Stage {
 }
 
 /// An account's key name for an author: `Hamilton & Madison` is `hamilton-madison`, `Brontë` is `bronte`.
-fn slug(author: &str) -> String {
+pub fn slug(author: &str) -> String {
     let plain = author.replace('ë', "e");
     let words = plain.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
@@ -200,6 +200,7 @@ impl Stage {
                 lineage: lineage.iter().map(|manifest| LineageEntry { manifest: *manifest, weight: 1 }).collect(),
                 price_in,
                 price_out,
+                checkpoint: None,
             };
             match self.node(0).register_model(&self.key(BUILDER), new) {
                 Ok(id) => Ok(Some(id)),

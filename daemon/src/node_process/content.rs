@@ -6,6 +6,7 @@
 use super::driver::DriverHandle;
 use super::hosting::MAX_FOLDED_BYTES;
 use super::known::{KnownError, KnownTexts, TooMuchKnown, judge};
+use super::models::Models;
 use crate::metrics;
 use crate::network::NetworkHandle;
 use attribution::near::Known;
@@ -13,10 +14,11 @@ use attribution::span::{Index, IndexError, Occurrences};
 use protocol::envelope::Verified;
 use protocol::evidence::{Answer, AnswerTooLong, Evidence, Holder, Partial, fold_answer};
 use protocol::fold::fold;
-use protocol::ids::{ContributionId, DataNetId, Hash32, ManifestId, ObjectId, ReceiptId};
+use protocol::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
 use protocol::ledger::keys;
+use protocol::ledger::records::ReceiptRecord;
 use protocol::node::Input;
-use protocol::objects::{Contribution, Object};
+use protocol::objects::{Contribution, Object, Trace};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -93,7 +95,7 @@ struct Job {
 /// Fetches, indexes and searches. Cheap to clone.
 #[derive(Clone)]
 pub struct Content {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     work: SyncSender<Job>,
 }
 
@@ -107,6 +109,9 @@ pub(super) struct Shared {
     pub(super) folder: PathBuf,
     pub(super) indices: RwLock<BTreeMap<ManifestId, Arc<Index>>>,
     pub(super) known: KnownTexts,
+    pub(super) models: Models,
+    /// This node's account, by which rows are drawn.
+    pub(super) address: Account,
     /// For whoever indexes a manifest and takes in what it says: one at a time, as each has much in memory.
     pub(super) indexing: Semaphore,
     /// For whoever measures a contribution for the API: one at a time, for the same reason.
@@ -122,6 +127,7 @@ impl Content {
         network: NetworkHandle,
         driver: DriverHandle,
         runtime: Handle,
+        address: Account,
     ) -> std::io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let known = KnownTexts::new(folder.join("known"));
@@ -136,6 +142,8 @@ impl Content {
             runtime,
             indices,
             known,
+            models: Models::default(),
+            address,
             indexing: Semaphore::new(1),
             measuring: Arc::new(Semaphore::new(1)),
         });
@@ -298,21 +306,26 @@ impl Shared {
         self.host(manifest);
     }
 
-    fn attribute(&self, job: Job) -> Result<Vec<(ReceiptId, Evidence)>, ContentError> {
+    fn attribute(self: &Arc<Self>, job: Job) -> Result<Vec<(ReceiptId, Evidence)>, ContentError> {
         let index = |id: &ManifestId| {
             let index = self.index(id).ok_or(ContentError::Missing { what: "index of manifest", id: (*id).into() })?;
             Ok::<_, ContentError>((*id, index))
         };
         let indices = job.manifests.iter().map(index).collect::<Result<Vec<_>, _>>()?;
-        let mut answers = self.answers(job.epoch)?;
+        let mut sealed = self.sealed(job.epoch)?;
         let mut all = Vec::with_capacity(job.receipts.len());
         for id in job.receipts {
-            let found = answers.remove(&id).map_or_else(|| self.open_answer(&id), |answer| Ok(Some(answer)))?;
-            let output = found.ok_or(ContentError::Missing { what: "receipt", id: id.into() })?;
+            let found = sealed.remove(&id).map_or_else(|| self.open_receipt(&id), |sealed| Ok(Some(sealed)))?;
+            let Sealed { output, trace } = found.ok_or(ContentError::Missing { what: "receipt", id: id.into() })?;
             let too_long = |error: AnswerTooLong| ContentError::Other(error.to_string());
             let folded = fold_answer(&output).map_err(too_long)?;
             let answer = Answer::of(&folded).map_err(too_long)?;
             let mut found = Partial::empty(&answer);
+            if let Some((model, trace)) = trace {
+                let influence = self.influence(model, &job.datanet, &trace)?;
+                all.push((id, Evidence { influence, ..found.into_evidence(&answer, job.datanet) }));
+                continue;
+            }
             for (manifest, index) in &indices {
                 let more = index.evidence(&answer);
                 let more =
@@ -324,23 +337,37 @@ impl Shared {
         Ok(all)
     }
 
-    /// The answer of a receipt that is not settled, out of the ledger: a node that took over a state never had its block.
-    fn open_answer(&self, id: &ReceiptId) -> Result<Option<String>, ContentError> {
-        let Some(entry) = self.store.state(&keys::answer(id))? else { return Ok(None) };
-        borsh::from_slice(&entry).map(Some).map_err(|error| ContentError::Other(error.to_string()))
+    /// A receipt that is not settled, out of the ledger: a node that took over a state never had its block.
+    fn open_receipt(&self, id: &ReceiptId) -> Result<Option<Sealed>, ContentError> {
+        let Some(answer) = self.store.state(&keys::answer(id))? else { return Ok(None) };
+        let other = |error: std::io::Error| ContentError::Other(error.to_string());
+        let output = borsh::from_slice(&answer).map_err(other)?;
+        let Some(trace) = self.open_trace(id)? else { return Ok(Some(Sealed { output, trace: None })) };
+        let missing = || ContentError::Missing { what: "receipt", id: (*id).into() };
+        let record = self.store.state(&keys::receipt(id))?.ok_or_else(missing)?;
+        let record: ReceiptRecord = borsh::from_slice(&record).map_err(other)?;
+        Ok(Some(Sealed { output, trace: Some((record.model, Box::new(trace))) }))
     }
 
-    /// The answers of all receipts that an epoch sealed. One reading of its block serves them all: looked up one by
-    /// one, each would have the whole block decoded again.
-    fn answers(&self, epoch: u64) -> Result<BTreeMap<ReceiptId, String>, ContentError> {
+    /// All receipts that an epoch sealed. One reading of its block serves them all: looked up one by one, each would have
+    /// the whole block decoded again.
+    fn sealed(&self, epoch: u64) -> Result<BTreeMap<ReceiptId, Sealed>, ContentError> {
         let Some((block, _)) = self.store.block(epoch)? else { return Ok(BTreeMap::new()) };
-        let mut answers = BTreeMap::new();
+        let mut sealed = BTreeMap::new();
         for envelope in block.body.envelopes {
             let object = Verified::from_disk(envelope).map_err(|error| ContentError::Other(error.to_string()))?;
             if let Object::Receipt(receipt) = object.object() {
-                answers.insert(object.id().into(), receipt.output.clone());
+                let trace = receipt.trace.clone().map(|trace| (receipt.model, trace));
+                sealed.insert(object.id().into(), Sealed { output: receipt.output.clone(), trace });
             }
         }
-        Ok(answers)
+        Ok(sealed)
     }
+}
+
+/// What attribution needs of a receipt.
+struct Sealed {
+    output: String,
+    /// Of a model by influence: which, and what influences follow from.
+    trace: Option<(ModelId, Box<Trace>)>,
 }

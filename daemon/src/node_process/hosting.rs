@@ -183,7 +183,7 @@ impl Shared {
         }
     }
 
-    /// Gets a document here, unless it is.
+    /// Gets a contribution's document here, unless it is.
     async fn fetch(
         &self,
         manifest: &DatasetManifest,
@@ -191,15 +191,29 @@ impl Shared {
         document: &Document,
     ) -> Result<(), ContentError> {
         match self.blobs.len(&document.hash)? {
-            Some(got) if got == document.bytes => return Ok(()),
+            Some(got) if got == document.bytes => Ok(()),
             // What it says of its length decides what its contributor is paid.
             Some(got) => {
                 let (title, said) = (document.title.clone(), document.bytes);
-                return Err(ContentError::Length { title, contribution, said, got });
+                Err(ContentError::Length { title, contribution, said, got })
+            }
+            None => self.fetch_document(&manifest.host, document).await,
+        }
+    }
+
+    /// Gets a file here, unless it is: from its host, else from any peer.
+    pub(super) async fn fetch_document(&self, host: &[u8], document: &Document) -> Result<(), ContentError> {
+        match self.blobs.len(&document.hash)? {
+            Some(got) if got == document.bytes => return Ok(()),
+            Some(got) => {
+                let Document { title, bytes, .. } = document;
+                return Err(ContentError::Other(format!(
+                    "{title:?} has {got} bytes, and not the {bytes} that are said"
+                )));
             }
             None => {}
         }
-        let host = PeerId::from_bytes(&manifest.host).ok();
+        let host = PeerId::from_bytes(host).ok();
         let others = self.network.peers().into_iter().map(|peer| peer.peer).filter(|peer| Some(*peer) != host);
         for peer in host.into_iter().chain(others) {
             match self.fetch_from(peer, document).await {

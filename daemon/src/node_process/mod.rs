@@ -9,6 +9,7 @@ pub mod fetch;
 mod hosting;
 pub mod ingest;
 pub mod known;
+pub mod models;
 pub mod outside;
 mod publisher;
 pub mod recorder;
@@ -106,8 +107,15 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let (driver, messages, status) = driver::queue();
     let runtime = tokio::runtime::Handle::current();
     let indices = config.storage.path.join("spans");
-    let content =
-        Content::start(store.clone(), blobs.clone(), indices, network.clone(), driver.clone(), runtime.clone())?;
+    let content = Content::start(
+        store.clone(),
+        blobs.clone(),
+        indices,
+        network.clone(),
+        driver.clone(),
+        runtime.clone(),
+        key.account(),
+    )?;
     let (notices, _) = broadcast::channel(NOTICE_QUEUE);
     let (height, _) = watch::channel(node.height());
     let offered = Offered::default();

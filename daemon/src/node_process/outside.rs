@@ -55,6 +55,8 @@ impl Outside for Wiring {
             Effect::Attribute { epoch, datanet, receipts, manifests } => {
                 self.content.attribute(epoch, datanet, receipts, manifests);
             }
+            Effect::AuditRows { model, root, challenged } => self.content.audit_rows(model, root, challenged),
+            Effect::AuditQuery { receipt } => self.content.audit_query(receipt),
             Effect::Tell(notice) => {
                 match &notice {
                     Notice::Committed { height, .. } => {

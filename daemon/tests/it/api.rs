@@ -10,6 +10,7 @@
 mod batch;
 mod commands;
 mod copies;
+mod influence;
 mod node;
 mod path;
 mod refusals;

@@ -10,8 +10,13 @@
 //! - A gradient at the very edge of the fixed point is zero on one machine and has scale 1 on another: a zero row agrees
 //!   with any row of scale 1 at most.
 
-use super::rows::Row;
+use super::header::Header;
+use super::rows::{Row, RowName};
 use super::solution::Query;
+use crate::crypto::row_draws;
+use crate::ids::{Account, Hash32};
+use crate::limits::ROWS_DRAWN;
+use std::collections::BTreeSet;
 
 /// One part in so many codes may be different.
 const CODES_PER_DIFFERENT: usize = 100;
@@ -32,6 +37,25 @@ pub enum Disagreement {
     Code { at: usize, claimed: i16, computed: i16 },
     #[error("{different} of its codes differ from those computed, of which {allowed} may")]
     Codes { different: usize, allowed: usize },
+}
+
+/// The rows of both kinds that a validator computes anew, by the beacon after they were offered: [`ROWS_DRAWN`] of each, or
+/// fewer where one is drawn again.
+pub fn drawn_rows(beacon: &Hash32, header: &Header, validator: &Account) -> BTreeSet<RowName> {
+    let mut numbers = row_draws(beacon, &header.root(), validator);
+    let mut next = |count: u64| {
+        let mut bytes = [0; 8];
+        numbers.fill(&mut bytes);
+        // 2^64 is so much more than rows there are that none is drawn more often than another.
+        u64::from_le_bytes(bytes) % count.max(1)
+    };
+    let mut drawn = BTreeSet::new();
+    for (fisher, count) in [(false, header.rows), (true, header.fisher_rows)] {
+        if count > 0 {
+            drawn.extend((0..ROWS_DRAWN).map(|_| RowName { fisher, index: next(count) }));
+        }
+    }
+    drawn
 }
 
 /// Is a published row the one that was computed?

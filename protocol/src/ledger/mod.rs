@@ -48,7 +48,7 @@ pub use records::{AccountRecord, ReceiptRecord, ReceiptState};
 pub use run::{Context, EPOCHS_AHEAD, NONCE_WINDOW, check_object};
 pub use stake::elect;
 pub use view::{Changes, Overlay, Read, State, UnsoundEntry};
-pub use work::{Phase, Work, open_work, unattested};
+pub use work::{Phase, Work, answers_for, drawn_receipts, offered_rows, open_work, unattested};
 
 use crate::block::ValidatorSet;
 use crate::crypto::document_hash;

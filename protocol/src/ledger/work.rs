@@ -6,7 +6,8 @@ use super::records::*;
 use super::run::Context;
 use super::view::{Read, State, decode};
 use crate::block::ValidatorSet;
-use crate::ids::{Account, DataNetId, Hash32, ManifestId, ReceiptId};
+use crate::ids::{Account, DataNetId, Hash32, ManifestId, ModelId, ReceiptId};
+use std::collections::BTreeMap;
 
 /// Open attribution of an epoch's receipts in a DataNet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,4 +70,35 @@ pub fn unattested(state: &State, validator: &Account) -> Vec<ManifestId> {
         datanet.is_some_and(|datanet| current_committee(state, &ctx, &datanet).get(validator).is_some())
     };
     proposed.filter(|id| waits(id) && is_member(id)).collect()
+}
+
+/// Rows of models by influence that are to be judged, with their roots: those whose draw is known.
+pub fn offered_rows(state: &State) -> BTreeMap<ModelId, (Hash32, RowsRecord)> {
+    let offered = state.scan(&[keys::OFFERED_ROWS]).into_keys().map(|key| ModelId(keys::last_id(key)));
+    let drawn = |model: ModelId| {
+        let record = state.model_rows(&model)?;
+        let offer = record.offer.as_ref().filter(|offer| offer.beacon.is_some())?;
+        Some((model, (offer.header.root(), record)))
+    };
+    offered.filter_map(drawn).collect()
+}
+
+/// Receipts of an epoch and later ones whose queries are to be looked at, and that a validator did not refute yet.
+pub fn drawn_receipts(state: &State, from: u64, validator: &Account) -> Vec<ReceiptId> {
+    let Some(ctx) = Context::next(state) else { return Vec::new() };
+    let first = keys::audits_until(ctx.params.audit_end(from));
+    let audits = state.range(&first, &keys::after(&[keys::AUDITS])).into_iter();
+    let is_owed = |(key, value): (&[u8], &[u8])| {
+        let audit: AuditRecord = decode(key, value);
+        let owed = audit.drawn == Some(true) && !audit.refuted.contains(validator);
+        owed.then(|| ReceiptId(keys::last_id(key)))
+    };
+    audits.filter_map(is_owed).collect()
+}
+
+/// Does a server still answer for a receipt, whose query this validator did not refute yet?
+pub fn answers_for(state: &State, receipt: &ReceiptId, validator: &Account) -> bool {
+    let (Some(ctx), Some(record)) = (Context::next(state), state.receipt(receipt)) else { return false };
+    let key = keys::audit(ctx.params.audit_end(record.epoch), receipt);
+    state.record(&key).is_some_and(|audit: AuditRecord| !audit.refuted.contains(validator))
 }

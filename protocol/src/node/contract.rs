@@ -8,7 +8,8 @@
 use crate::block::{Block, Certificate, CompactBlock, MissingParts, Parts};
 use crate::envelope::Verified;
 use crate::evidence::Evidence;
-use crate::ids::{Account, BlockId, DataNetId, ManifestId, ObjectId, ReceiptId};
+use crate::ids::{Account, BlockId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
+use crate::influence::RowName;
 use crate::ledger::Event;
 use crate::objects::Envelope;
 use crate::refusal::Refusal;
@@ -141,6 +142,22 @@ pub enum Input {
     },
     /// Nobody has the block that [`Effect::FetchBlock`] asked for.
     BlockMissing(BlockId),
+    /// The rows that [`Effect::AuditRows`] named were looked at.
+    RowsAudited {
+        /// Of which model.
+        model: ModelId,
+        /// Their root.
+        root: Hash32,
+        /// One that is wrong, if any is.
+        wrong: Option<RowName>,
+    },
+    /// The query that [`Effect::AuditQuery`] named was looked at, or cannot be looked at here.
+    QueryAudited {
+        /// Of which receipt.
+        receipt: ReceiptId,
+        /// Is it not the gradient of its answer?
+        is_wrong: bool,
+    },
 }
 
 /// What waits for time to pass.
@@ -336,6 +353,21 @@ pub enum Effect {
         receipts: Vec<ReceiptId>,
         /// The DataNet's versions that were active when the epoch was sealed, oldest first.
         manifests: Vec<ManifestId>,
+    },
+    /// Fetch a model's checkpoint and rows, and compute some of these anew: those that this validator draws, and those that
+    /// others refute. Answered by [`Input::RowsAudited`], however long that takes.
+    AuditRows {
+        /// The model.
+        model: ModelId,
+        /// The root of its rows.
+        root: Hash32,
+        /// Rows that others refute.
+        challenged: Vec<RowName>,
+    },
+    /// Compute a receipt's query anew. Answered by [`Input::QueryAudited`].
+    AuditQuery {
+        /// The receipt.
+        receipt: ReceiptId,
     },
     /// Tell whoever listens.
     Tell(Notice),

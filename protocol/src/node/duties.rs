@@ -71,6 +71,7 @@ impl Node {
         self.host_manifests();
         self.attest_manifests();
         self.attribute();
+        self.audit();
     }
 
     /// Manifests that are proposed or active are fetched and indexed: by a validator where it is on the committee or will be

@@ -11,9 +11,11 @@
 //! - `sync`: fetches decided blocks that this node missed.
 //! - `reconcile`: compares pools with peers, so that gossip may lose what it likes.
 //! - `duties`: what a validator owes: attestations, attribution commits and reveals.
+//! - `audits`: what it owes to models by influence: judgements of rows and queries.
 //! - `pool`: objects that wait for a block.
 
 mod agreement;
+mod audits;
 mod contract;
 mod duties;
 mod fetch;
@@ -131,6 +133,7 @@ pub struct Node {
     sync: sync::Sync,
     reconcile: reconcile::Reconcile,
     duties: duties::Duties,
+    audits: audits::Audits,
     effects: Vec<Effect>,
     halted: bool,
 }
@@ -217,6 +220,7 @@ impl Node {
             last_set_size: 0,
             sync: sync::Sync::default(),
             duties: duties::Duties::default(),
+            audits: audits::Audits::default(),
             effects: Vec::new(),
             halted: false,
         };
@@ -269,6 +273,8 @@ impl Node {
             Input::Attributed { epoch, datanet, evidence } => self.on_attributed(epoch, datanet, evidence),
             Input::Indexed { manifest } => self.on_indexed(manifest),
             Input::NotAttributed { epoch, datanet } => self.on_not_attributed(epoch, datanet),
+            Input::RowsAudited { model, root, wrong } => self.on_rows_audited(model, root, wrong),
+            Input::QueryAudited { receipt, is_wrong } => self.on_query_audited(receipt, is_wrong),
             Input::BlockMissing(id) => self.on_block_missing(&id),
         }
         self.settle_agreement(now_ms);

@@ -226,6 +226,13 @@ impl World {
                 self.leak(index, epoch, datanet, &evidence);
                 self.input_after(index, ATTRIBUTING_MS, Input::Attributed { epoch, datanet, evidence });
             }
+            // Nobody makes models by influence in here.
+            Effect::AuditRows { model, root, .. } => {
+                self.input_after(index, ATTRIBUTING_MS, Input::RowsAudited { model, root, wrong: None });
+            }
+            Effect::AuditQuery { receipt } => {
+                self.input_after(index, ATTRIBUTING_MS, Input::QueryAudited { receipt, is_wrong: false });
+            }
             Effect::Tell(Notice::Equivocation { validator }) => self.checks.accused(self.now, index, &validator),
             Effect::Tell(_) => {}
             Effect::Halt(reason) => self.stop(index, &reason),

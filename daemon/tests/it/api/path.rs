@@ -74,6 +74,7 @@ pub(super) fn model(node: &TestNode, manifest: ManifestId) -> ModelId {
         lineage: vec![LineageEntry { manifest, weight: 1 }],
         price_in: DEFAULT_PRICE,
         price_out: DEFAULT_PRICE,
+        checkpoint: None,
     };
     let model = node.remote.register_model(&key("builder"), model).expect("it is registered");
     node.remote.wait_included("model", model, PATIENCE).expect("it enters a block");
