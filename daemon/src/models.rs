@@ -42,6 +42,8 @@ pub enum ModelError {
     OtherCheckpoint { folder: String, model: ModelId },
     #[error("a prompt of {got} bytes; a receipt takes {MAX_PROMPT_BYTES}")]
     Prompt { got: usize },
+    #[error("only its builder, {builder}, offers the rows of model {model}")]
+    Builder { model: ModelId, builder: String },
     #[error("the model's answer is empty; give it another prompt, or a higher --temperature")]
     Silent,
 }
@@ -217,7 +219,7 @@ impl Server {
             return Err(ModelError::Prompt { got: prompt.len() }.into());
         }
         let generation = self.generator.respond(prompt, options)?;
-        if generation.text.is_empty() {
+        if generation.text.trim().is_empty() {
             return Err(ModelError::Silent.into());
         }
         let trace = self.trace(prompt, &generation.text)?;

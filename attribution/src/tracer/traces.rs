@@ -102,7 +102,8 @@ impl Traces {
 /// The rows that matter most for an answer, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranked {
-    /// Rows that raised its likelihood, most first: each with its score in millionths of the sum of all positive ones.
+    /// Rows that raised its likelihood, most first: each with its score in millionths of the sum of all positive ones, or,
+    /// where there are none, of all negative ones.
     pub raised: Vec<(usize, i64)>,
     /// Rows that lowered it, most first, in the same unit.
     pub lowered: Vec<(usize, i64)>,
@@ -113,9 +114,14 @@ pub struct Ranked {
 impl Ranked {
     /// So many of each sign at most.
     pub fn of(scores: &[i128], count: usize) -> Self {
-        let total = scores.iter().filter(|score| **score > 0).sum::<i128>().max(1);
+        let sum = |is_wanted: fn(i128) -> bool| scores.iter().copied().filter(|score| is_wanted(*score)).sum::<i128>();
+        let raised = sum(|score| score > 0);
+        let total = if raised > 0 { raised } else { sum(|score| score < 0).saturating_neg().max(1) };
         // The product with a million fits: all scores together have 127 bits only for more rows than anybody has.
-        let parts = |score: i128| i64::try_from(score.saturating_mul(1_000_000) / total).unwrap_or(i64::MAX);
+        let parts = |score: i128| {
+            let parts = score.saturating_mul(1_000_000) / total;
+            i64::try_from(parts).unwrap_or(if parts > 0 { i64::MAX } else { i64::MIN })
+        };
         let mut rows: Vec<usize> = (0..scores.len()).filter(|row| scores[*row] != 0).collect();
         rows.sort_by_key(|row| (std::cmp::Reverse(scores[*row]), *row));
         let first = |rows: &mut dyn Iterator<Item = usize>, is_wanted: fn(i128) -> bool| {
@@ -140,6 +146,10 @@ mod tests {
         assert_eq!(found.lowered, [(4, -200_000), (1, -100_000)]);
         assert_eq!(found.raised_count, 2);
         assert_eq!(Ranked::of(&[-1], 5), Ranked { lowered: vec![(0, -1_000_000)], ..Ranked::default() });
+        let lowered = Ranked::of(&[-(1 << 90), -(3 << 90)], 5);
+        assert_eq!(lowered, Ranked { lowered: vec![(1, -750_000), (0, -250_000)], ..Ranked::default() });
+        let tiny = Ranked::of(&[1, -(1 << 90)], 1);
+        assert_eq!((tiny.raised, tiny.lowered), (vec![(0, 1_000_000)], vec![(1, i64::MIN)]));
         assert_eq!(Ranked::of(&[], 5), Ranked::default());
     }
 }

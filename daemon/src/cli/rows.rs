@@ -59,6 +59,13 @@ impl Build {
         let began = Instant::now();
         let (remote, home) = (remote(context)?, context.home()?);
         let builder = self.key.as_ref().map(|name| key(context, name)).transpose()?;
+        if let Some(builder) = &builder {
+            let shown = remote.model(&self.model)?;
+            // Found out before the work, not after it.
+            if shown.builder != builder.account().to_string() {
+                return Err(ModelError::Builder { model: self.model, builder: shown.builder }.into());
+            }
+        }
         let spinner = context.out.spinner("waiting for the seed");
         wait_for_seed(&remote, self.model)?;
         let lineage = Lineage::fetch(&remote, &home, self.model, self.checkpoint.as_deref(), &mut |what| {

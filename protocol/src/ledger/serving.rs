@@ -36,7 +36,10 @@ impl Run<'_> {
         let mut record = self.view.server(account);
         let available = free(&record);
         if amount > available {
-            return Err(Refusal::Funds { account: *account, available, needed: amount });
+            let reason = format!(
+                "{available} drops of it are free, and not {amount}; what receipts in their audit window hold is free after"
+            );
+            return Err(state("the deposit", reason));
         }
         record.deposit.0 -= amount.0;
         self.credit(account, amount);

@@ -157,3 +157,66 @@ fn verified(desk: &Desk, node: &TestNode, receipt: &str) {
     let (code, message) = desk.fails(&["verify", &altered, "--genesis", &genesis]);
     assert!(!code.is_empty() && code != "failed" && message.len() > 10, "{code} {message}");
 }
+
+#[test]
+fn a_model_by_influence_by_commands_alone() {
+    let node = TestNode::start();
+    let desk = Desk { home: tempfile::tempdir().expect("a folder"), url: node.remote.client().url().to_owned() };
+    let keystore = Keystore::in_home(desk.home.path());
+    for name in ["owner", "ada", "payer", "builder"] {
+        keystore.add(name, &dev_seed(NETWORK, name)).expect("a new key");
+    }
+    let datanet = id(&desk.json(&["datanet", "create", "Tales", "--key", "owner"]));
+    let tale = desk.write("tale.txt", ADA.as_bytes());
+    desk.json(&["contribute", &tale, "--to", &datanet, "--credit", "Ada A.", "--key", "ada"]);
+    let manifest = id(&desk.json(&["dataset", "publish", "--to", &datanet, "--key", "owner", "--wait"]));
+
+    let path = |name: &str| desk.home.path().join(name).display().to_string();
+    let (base, adapter) = (path("base"), path("adapter"));
+    let trained = desk.json(&["train", "--text", &tale, "--out", &base, "--steps", "4", "--batch", "2"]);
+    assert_eq!(trained["losses"].as_array().map(Vec::len), Some(4));
+    let words = ["train", "--from", &manifest, "--base", &base, "--out", &adapter, "--steps", "4", "--rank", "1"];
+    let trained = desk.json(&words);
+    assert_eq!(trained["trained"], 336, "q_proj and v_proj of two blocks at rank 1");
+    let (code, message) = desk.fails(&words);
+    assert!(code == "exists" && message.contains("adapter"), "{code}: {message}");
+    let (code, _) = desk.fails(&["train", "--text", &tale, "--out", &base, "--resume"]);
+    assert_eq!(code, "nofile");
+    let empty = desk.write("empty.txt", b"");
+    let (code, _) = desk.fails(&["train", "--text", &empty, "--out", &path("nothing")]);
+    assert_eq!(code, "empty");
+    assert!(!desk.home.path().join("nothing").exists(), "nothing half-made stays");
+
+    let register = ["model", "register", "tales", "--from", &manifest, "--key", "builder", "--checkpoint"];
+    let (_, message) = desk.fails(&[&register[..], &[&path("keys")]].concat());
+    assert!(message.contains("holds neither base.gguf nor base/config.json"), "{message}");
+    let model = id(&desk.json(&[&register[..], &[&adapter]].concat()));
+    let shown = desk.json(&["model", "show", &model]);
+    assert_eq!((&shown["method"], &shown["checkpoint"]["window"]), (&"influence".into(), &256.into()));
+    let (_, message) = desk.fails(&["influence", "query", &model, "--prompt", "It was"]);
+    assert!(message.contains("seed") || message.contains("nobody has offered rows"), "{message}");
+    let built = desk.json(&["influence", "build", &model, "--checkpoint", &adapter, "--key", "builder"]);
+    assert_eq!((&built["state"], &built["rows"], &built["dimension"]), (&"active".into(), &1.into(), &336.into()));
+    let audited = desk.json(&["influence", "audit", &model]);
+    assert_eq!((&audited["looked_at"], &audited["of"]), (&5.into(), &5.into()));
+    let queried = desk.json(&["influence", "query", &model, "--prompt", "It was a", "--answer", " bright cold day"]);
+    assert_eq!(queried["count"], 1);
+
+    let chat = ["model", "chat", &model, "--prompt", "It was a bright", "--max-tokens", "8"];
+    let paid = [&chat[..], &["--payer", "payer", "--server", "ada", "--wait"]].concat();
+    assert!(desk.json(&chat)["receipt"].is_null(), "nothing is paid without a payer");
+    let (_, message) = desk.fails(&paid);
+    assert!(message.contains("deposit more"), "{message}");
+    desk.json(&["deposit", "1cr", "--key", "ada"]);
+    let answered = desk.json(&paid);
+    let receipt = id(&answered["receipt"]);
+    let explained = desk.text(&["explain", &receipt]);
+    assert!(
+        explained.contains("It was a bright") && explained.contains("examples made the answer likelier"),
+        "{explained}"
+    );
+    let (_, message) = desk.fails(&["withdraw", "5cr", "--key", "ada"]);
+    assert!(message.contains("of it are free"), "{message}");
+    assert!(desk.text(&["model", "show", &model]).contains("active since epoch"));
+    node.stop();
+}

@@ -175,7 +175,7 @@ fn influences_are_paid_and_deposits_come_back() {
     let server = |world: &World| world.state.server(&who(SERVER));
     assert_eq!(server(&story.world).locked, locked);
     let too_much = story.world.operation(SERVER, Action::Withdraw { amount: Drops(Drops::CREDIT.0 - locked.0 + 1) });
-    assert!(matches!(story.world.refused(&too_much), Some(Refusal::Funds { .. })));
+    assert!(matches!(story.world.refused(&too_much), Some(Refusal::State { .. })));
     story.world.settle_all();
     let settlement = story.world.settlement(&receipt);
     // Scores: 2·(127ξ₀+ξ₁), 5·127·(ξ₀−ξ₁) for the first; −3·127ξ₀ and −127ξ₁ for the second; nothing for the third.
