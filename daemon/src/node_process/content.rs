@@ -313,28 +313,41 @@ impl Shared {
         };
         let indices = job.manifests.iter().map(index).collect::<Result<Vec<_>, _>>()?;
         let mut sealed = self.sealed(job.epoch)?;
-        let mut all = Vec::with_capacity(job.receipts.len());
-        for id in job.receipts {
-            let found = sealed.remove(&id).map_or_else(|| self.open_receipt(&id), |sealed| Ok(Some(sealed)))?;
-            let Sealed { output, trace } = found.ok_or(ContentError::Missing { what: "receipt", id: id.into() })?;
-            let too_long = |error: AnswerTooLong| ContentError::Other(error.to_string());
-            let folded = fold_answer(&output).map_err(too_long)?;
-            let answer = Answer::of(&folded).map_err(too_long)?;
-            let mut found = Partial::empty(&answer);
-            if let Some((model, trace)) = trace {
-                let influence = self.influence(model, &job.datanet, &trace)?;
-                all.push((id, Evidence { influence, ..found.into_evidence(&answer, job.datanet) }));
-                continue;
-            }
-            for (manifest, index) in &indices {
-                let more = index.evidence(&answer);
-                let more =
-                    more.map_err(|source| ContentError::Search { manifest: *manifest, source: source.into() })?;
-                found = found.combine(&answer, &more).map_err(|error| ContentError::Other(error.to_string()))?;
-            }
-            all.push((id, found.into_evidence(&answer, job.datanet)));
+        let mut wanted = Vec::with_capacity(job.receipts.len());
+        for id in &job.receipts {
+            let found = sealed.remove(id).map_or_else(|| self.open_receipt(id), |sealed| Ok(Some(sealed)))?;
+            wanted.push((*id, found.ok_or(ContentError::Missing { what: "receipt", id: (*id).into() })?));
         }
-        Ok(all)
+        // Model by model, as not all of them fit into memory.
+        wanted.sort_by_key(|(_, sealed)| sealed.trace.as_ref().map(|(model, _)| *model));
+        let mut found = BTreeMap::new();
+        for (id, sealed) in wanted {
+            found.insert(id, self.evidence(&sealed, &job.datanet, &indices)?);
+        }
+        Ok(job.receipts.into_iter().filter_map(|id| Some((id, found.remove(&id)?))).collect())
+    }
+
+    /// What an answer owes to a DataNet: by influence where its receipt has a trace, else by its passages.
+    fn evidence(
+        self: &Arc<Self>,
+        sealed: &Sealed,
+        datanet: &DataNetId,
+        indices: &[(ManifestId, Arc<Index>)],
+    ) -> Result<Evidence, ContentError> {
+        let too_long = |error: AnswerTooLong| ContentError::Other(error.to_string());
+        let folded = fold_answer(&sealed.output).map_err(too_long)?;
+        let answer = Answer::of(&folded).map_err(too_long)?;
+        let mut found = Partial::empty(&answer);
+        if let Some((model, trace)) = &sealed.trace {
+            let influence = self.influence(*model, datanet, trace)?;
+            return Ok(Evidence { influence, ..found.into_evidence(&answer, *datanet) });
+        }
+        for (manifest, index) in indices {
+            let more = index.evidence(&answer);
+            let more = more.map_err(|source| ContentError::Search { manifest: *manifest, source: source.into() })?;
+            found = found.combine(&answer, &more).map_err(|error| ContentError::Other(error.to_string()))?;
+        }
+        Ok(found.into_evidence(&answer, *datanet))
     }
 
     /// A receipt that is not settled, out of the ledger: a node that took over a state never had its block.

@@ -16,7 +16,7 @@ use protocol::influence::{RowName, drawn_rows};
 use protocol::ledger::keys;
 use protocol::ledger::records::{ModelRecord, RowsOffer, RowsRecord, RowsState};
 use protocol::node::Input;
-use protocol::objects::{DatasetManifest, Document, Object, Receipt, Trace};
+use protocol::objects::{Checkpoint as Checkpointed, DatasetManifest, Document, Object, Receipt, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,8 +43,36 @@ pub(super) struct Models {
     loaded: Mutex<Vec<(ModelId, Arc<Loaded>)>>,
     /// Models that are fetched for attribution.
     fetching: Mutex<BTreeSet<ModelId>>,
-    /// For whoever loads a model or takes gradients: one at a time, as each takes much memory and all threads.
-    turn: Semaphore,
+    /// For whoever loads a model: one at a time, as each takes much memory.
+    loading: Semaphore,
+    /// For whoever takes gradients: one at a time, as each takes all threads, and for a large model long.
+    auditing: Semaphore,
+}
+
+/// What a model is made of.
+struct Parts {
+    weights: Hash32,
+    checkpoint: Checkpointed,
+    offer: RowsOffer,
+    artifact: Document,
+    texts: Vec<Text>,
+}
+
+/// A document of a model's training text.
+struct Text {
+    datanet: DataNetId,
+    contribution: ContributionId,
+    host: Vec<u8>,
+    document: Document,
+}
+
+impl Parts {
+    /// All files, each with the peer that serves it first.
+    fn files(&self) -> impl Iterator<Item = (&[u8], &Document)> {
+        let checkpoint = self.checkpoint.files.iter().map(|file| (self.checkpoint.host.as_slice(), file));
+        let texts = self.texts.iter().map(|text| (text.host.as_slice(), &text.document));
+        checkpoint.chain([(self.offer.host.as_slice(), &self.artifact)]).chain(texts)
+    }
 }
 
 /// A model that can be looked at and asked.
@@ -82,7 +110,12 @@ impl From<storage::BlobError> for ModelError {
 
 impl Default for Models {
     fn default() -> Self {
-        Self { loaded: Mutex::default(), fetching: Mutex::default(), turn: Semaphore::new(1) }
+        Self {
+            loaded: Mutex::default(),
+            fetching: Mutex::default(),
+            loading: Semaphore::new(1),
+            auditing: Semaphore::new(1),
+        }
     }
 }
 
@@ -225,13 +258,27 @@ impl Shared {
         datanet: &DataNetId,
         trace: &Trace,
     ) -> Result<Influence, ContentError> {
-        let Some(loaded) = self.models.loaded(&model, None) else {
-            self.fetch_model(model);
-            return Err(ContentError::Missing { what: "rows of model", id: model.into() });
-        };
+        let loaded = self.at_hand(model)?;
         let mut is_of_datanet = |contribution: &ContributionId| loaded.datanets.get(contribution) == Some(datanet);
         let found = loaded.traces.influence(&trace.query, &trace.solution, SCORING_THREADS, &mut is_of_datanet);
         found.map_err(|error| ContentError::Other(error.to_string()))
+    }
+
+    /// A model whose rows count, if all of it is here. More of them may be asked for in turn than stay in memory.
+    fn at_hand(self: &Arc<Self>, model: ModelId) -> Result<Arc<Loaded>, ContentError> {
+        if let Some(loaded) = self.models.loaded(&model, None) {
+            return Ok(loaded);
+        }
+        let content = |error: ModelError| match error {
+            ModelError::Content(error) => error,
+            error => ContentError::Other(format!("model {model}: {error}")),
+        };
+        let is_here = self.parts(&model, None).and_then(|parts| self.is_here(&parts)).map_err(content)?;
+        if !is_here {
+            self.fetch_model(model);
+            return Err(ContentError::Missing { what: "rows of model", id: model.into() });
+        }
+        self.runtime.block_on(self.clone().load(model, None)).map_err(content)
     }
 
     /// Gets a model here whose rows count; attribution is asked for again after the next epoch.
@@ -271,7 +318,7 @@ impl Shared {
         let mut names = drawn_rows(&beacon, &offer.header, &self.address);
         names.extend(challenged);
         let shared = self.clone();
-        self.in_turn(move || shared.first_wrong_row(&model, &loaded, names)).await?
+        self.in_turn(&self.models.auditing, move || shared.first_wrong_row(&model, &loaded, names)).await?
     }
 
     fn first_wrong_row(
@@ -314,13 +361,17 @@ impl Shared {
             return Err(ContentError::Missing { what: "receipt", id: id.into() }.into());
         };
         let loaded = self.clone().load(receipt.model, None).await?;
-        self.in_turn(move || is_wrong(&id, &receipt, &loaded)).await?
+        self.in_turn(&self.models.auditing, move || is_wrong(&id, &receipt, &loaded)).await?
     }
 
     /// Works in a thread of its own, one at a time.
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ModelError> {
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        turns: &Semaphore,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ModelError> {
         let other = |error: String| ModelError::Content(ContentError::Other(error));
-        let turn = self.models.turn.acquire().await.map_err(|error| other(error.to_string()))?;
+        let turn = turns.acquire().await.map_err(|error| other(error.to_string()))?;
         let done = self.runtime.spawn_blocking(work).await.map_err(|error| other(error.to_string()))?;
         drop(turn);
         Ok(done)
@@ -348,69 +399,77 @@ impl Shared {
         if let Some(loaded) = self.models.loaded(&id, root.as_ref()) {
             return Ok(loaded);
         }
-        let offer = self.offer(&id, root.as_ref())?;
-        let model: ModelRecord = self.record(&keys::model(&id))?.ok_or(ModelError::Gone(id))?;
-        let checkpoint = model.checkpoint.clone().ok_or(ModelError::Gone(id))?;
-        for file in &checkpoint.files {
-            self.fetch_document(&checkpoint.host, file).await?;
-        }
-        let artifact = Document { title: "the rows".to_owned(), hash: offer.artifact, bytes: offer.bytes };
-        self.fetch_document(&offer.host, &artifact).await?;
-        let mut corpus = Vec::new();
-        for source in &model.lineage {
-            for manifest in self.versions(source.manifest)? {
-                for contribution in &manifest.added {
-                    let Object::Contribution(object) = self.object("contribution", (*contribution).into())? else {
-                        return Err(ContentError::Missing { what: "contribution", id: (*contribution).into() }.into());
-                    };
-                    for document in object.documents {
-                        self.fetch_document(&manifest.host, &document).await?;
-                        corpus.push((source.datanet, *contribution, document.hash));
-                    }
-                }
-            }
+        let parts = self.parts(&id, root.as_ref())?;
+        for (host, file) in parts.files() {
+            self.fetch_document(host, file).await?;
         }
         let shared = self.clone();
-        let window = checkpoint.window;
-        let files = checkpoint.files;
-        self.in_turn(move || {
+        self.in_turn(&self.models.loading, move || {
             // Another may have loaded it while this one waited.
             if let Some(loaded) = shared.models.loaded(&id, root.as_ref()) {
                 return Ok(loaded);
             }
-            let loaded = Arc::new(shared.open_model(&id, &model, &files, window, &offer, &corpus)?);
+            let loaded = Arc::new(shared.open_model(&id, &parts)?);
             shared.models.keep(id, loaded.clone());
             Ok(loaded)
         })
         .await?
     }
 
-    fn open_model(
-        &self,
-        id: &ModelId,
-        model: &ModelRecord,
-        files: &[Document],
-        window: u32,
-        offer: &RowsOffer,
-        documents: &[(DataNetId, ContributionId, Hash32)],
-    ) -> Result<Loaded, ModelError> {
+    /// What a model is made of, by what the ledger and the objects say.
+    fn parts(&self, id: &ModelId, root: Option<&Hash32>) -> Result<Parts, ModelError> {
+        let offer = self.offer(id, root)?;
+        let model: ModelRecord = self.record(&keys::model(id))?.ok_or(ModelError::Gone(*id))?;
+        let checkpoint = model.checkpoint.ok_or(ModelError::Gone(*id))?;
+        let artifact = Document { title: "the rows".to_owned(), hash: offer.artifact, bytes: offer.bytes };
+        let mut texts = Vec::new();
+        for source in &model.lineage {
+            for manifest in self.versions(source.manifest)? {
+                for contribution in &manifest.added {
+                    let Object::Contribution(object) = self.object("contribution", (*contribution).into())? else {
+                        return Err(ContentError::Missing { what: "contribution", id: (*contribution).into() }.into());
+                    };
+                    texts.extend(object.documents.into_iter().map(|document| Text {
+                        datanet: source.datanet,
+                        contribution: *contribution,
+                        host: manifest.host.clone(),
+                        document,
+                    }));
+                }
+            }
+        }
+        Ok(Parts { weights: model.weights, checkpoint, offer, artifact, texts })
+    }
+
+    /// Are all files of a model here, so that it can be loaded without asking anybody?
+    fn is_here(&self, parts: &Parts) -> Result<bool, ModelError> {
+        for (_, file) in parts.files() {
+            if self.blobs.len(&file.hash)? != Some(file.bytes) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn open_model(&self, id: &ModelId, parts: &Parts) -> Result<Loaded, ModelError> {
+        let Parts { weights, checkpoint: named, offer, texts, .. } = parts;
         let began = Instant::now();
         let wrong = |reason: String| ModelError::Wrong { row: FIRST_ROW, reason };
         let folder = self.folder.join("models").join(id.to_string());
-        let opened = self.open_files(&folder, files, offer);
+        let opened = self.open_files(&folder, &named.files, offer);
         // Everything is in memory now, or refused. What cannot be deleted is deleted before the next time.
         let _ = std::fs::remove_dir_all(&folder);
         let (checkpoint, artifact) = opened?;
-        let mut corpus = Corpus::new(window).map_err(|error: CorpusError| wrong(error.to_string()))?;
+        let mut corpus = Corpus::new(named.window).map_err(|error: CorpusError| wrong(error.to_string()))?;
         let mut datanets = BTreeMap::new();
-        for (datanet, contribution, document) in documents {
-            let text = self.document_text(document)?;
-            corpus.add(*document, *contribution, &text).map_err(|error| wrong(error.to_string()))?;
+        for Text { datanet, contribution, document, .. } in texts {
+            let text = self.document_text(&document.hash)?;
+            corpus.add(document.hash, *contribution, &text).map_err(|error| wrong(error.to_string()))?;
             datanets.insert(*contribution, *datanet);
         }
         let tracer = Tracer::new(checkpoint, offer.header.seed);
         let tracer = tracer.map_err(|error: TraceError| wrong(error.to_string()))?;
-        check_structure(&artifact, &tracer, &corpus, &model.weights).map_err(|error| ModelError::Wrong {
+        check_structure(&artifact, &tracer, &corpus, weights).map_err(|error| ModelError::Wrong {
             row: match &error {
                 StructureError::Source { part, at } => {
                     RowName { fisher: *part == attribution::tracer::Part::Fisher, index: *at }
