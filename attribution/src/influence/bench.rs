@@ -18,32 +18,49 @@
 //! | `digits-lr` | logistic regression, L2 of 1e-3, by Newton's method to convergence | 100 halves |
 //! | `digits-mlp` | one hidden layer of 64, SGD with momentum, 30 epochs | 100 halves, each with several seeds |
 //! | `noisy-labels` | both | which labels were changed |
+//! | `lora-lm` | a perceptron over the embeddings of 12 characters, with LoRA of rank 4 beside each layer; the base is made of other text and frozen | 100 halves of 300 documents, each with several orders |
+//! | `lora-lm`, transformer | four blocks of [`crate::model`] over bytes, with LoRA of rank 4 on queries and values | 100 halves of 200 documents, each with two orders |
 //!
 //! Every random choice is drawn from one seed by a generator whose numbers are the same on every machine. Damping is fixed
-//! in [`Model::regulariser`], before any truth is looked at.
+//! in [`Model::regulariser`], and at one mean eigenvalue for adapters, before any truth is looked at.
 //!
-//! An [`Experiment`] is written as `.npy` files and read back, so that other programs measure themselves with the same
-//! models, halves and truth; see [`Experiment::write`] for the names.
+//! A suite is a [`Trial`]: it says what its [`Problem`]s are, the gradients of its models, and [`measure`] does the rest.
+//! Experiments are written as `.npy` files and read back, so that other programs measure themselves with the same models,
+//! halves and truth; see [`Experiment::write`] and [`CharacterTrial::new`] for the names.
 
+mod characters;
 mod draw;
 mod experiment;
 mod files;
+mod halves;
+mod language;
 mod lds;
 mod measure;
 mod network;
+mod noisy;
 mod npy;
+mod problem;
 mod report;
 mod table;
+mod text;
 mod train;
+mod transformer;
 
+pub use characters::{Adapter, Base, Shape};
 pub use experiment::{Experiment, Options};
-pub use files::FilesError;
+pub use files::{FilesError, read_scores, write_scores};
+pub use halves::Halves;
+pub use language::CharacterTrial;
 pub use lds::{Lds, auc, lds};
-pub use measure::{digits_lr, digits_mlp, measure, noisy_labels, self_influence};
+pub use measure::{ROW_BUDGETS, Trial, Way, best_within, digits_lr, digits_mlp, measure};
 pub use network::{FactorsError, Labels, Network};
+pub use noisy::{noisy_labels, self_influence};
 pub use npy::NpyError;
+pub use problem::Problem;
 pub use report::{Line, Report};
 pub use table::{Table, TableError};
+pub use text::{Documents, Text, TextError};
+pub use transformer::TransformerTrial;
 
 use super::artifact::ArtifactError;
 use super::gradients::GradientError;
@@ -52,6 +69,7 @@ use super::methods::{MethodError, Regulariser};
 use super::quantise::QuantiseError;
 use super::score::ScorerError;
 use super::solve::SolveError;
+use crate::model;
 use protocol::influence::GramError;
 
 /// The models that suites train.
@@ -101,6 +119,20 @@ pub enum BenchError {
     Damping { lambda: f64 },
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error(transparent)]
+    Config(#[from] model::ConfigError),
+    #[error(transparent)]
+    Lora(#[from] model::LoraError),
+    #[error(transparent)]
+    Train(#[from] model::TrainError),
+    #[error(transparent)]
+    Likelihood(#[from] model::LikelihoodError),
+    #[error(transparent)]
+    ModelGradient(#[from] model::GradientError),
+    #[error("the model's weights could not be copied")]
+    Weights(#[from] candle_core::Error),
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(transparent)]

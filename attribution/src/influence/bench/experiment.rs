@@ -1,7 +1,10 @@
 //! An experiment: data, halves of it, the models trained on all of it, and the truth from those trained on halves.
 
 use super::draw::Draw;
-use super::network::Network;
+use super::halves::{Halves, model_seed};
+use super::measure::{Trial, Way, ways_of_networks};
+use super::network::{Labels, Network};
+use super::problem::Problem;
 use super::table::Table;
 use super::train::train;
 use super::{BenchError, Model};
@@ -31,6 +34,22 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// There must be one of each thing that is averaged over.
+    pub(super) fn check(&self) -> Result<(), BenchError> {
+        for (what, got) in [
+            ("the number of halves", self.subsets),
+            ("the number of seeds", self.seeds),
+            ("the number of checkpoints", self.checkpoints),
+        ] {
+            if got == 0 {
+                return Err(BenchError::Option { what, got, least: 1 });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Everything that methods are measured by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experiment {
@@ -42,13 +61,8 @@ pub struct Experiment {
     pub test: Table,
     /// Models trained on all rows.
     pub networks: Vec<Network>,
-    /// Halves of the rows, each ascending.
-    pub subsets: Vec<Vec<usize>>,
-    /// The log-likelihood of each test by the models of each half, half by half.
-    pub truth: Vec<f64>,
-    /// The rank correlation between truths of different seeds: no method can be expected above its root. None where there
-    /// is one seed.
-    pub agreement: Option<f64>,
+    /// Halves of the rows, and the truth of them.
+    pub halves: Halves,
 }
 
 impl Experiment {
@@ -57,44 +71,74 @@ impl Experiment {
         model: Model,
         table: &Table,
         options: &Options,
-        mut progress: impl FnMut(usize, usize),
+        progress: impl FnMut(usize, usize),
     ) -> Result<Self, BenchError> {
         let (train_table, test_table) = split(table, options)?;
+        options.check()?;
         let depends_on_seed = model == Model::Perceptron;
         let count = |wanted: usize| if depends_on_seed { wanted } else { 1 };
-        for (what, got) in [
-            ("the number of halves", options.subsets),
-            ("the number of seeds", options.seeds),
-            ("the number of checkpoints", options.checkpoints),
-        ] {
-            if got == 0 {
-                return Err(BenchError::Option { what, got, least: 1 });
-            }
-        }
         let networks: Vec<Network> = (0..count(options.checkpoints))
             .map(|number| train(model, &train_table, model_seed(options.seed, number), None))
             .collect::<Result<_, _>>()?;
-        let mut draw = Draw::new(options.seed, 2);
-        let subsets: Vec<Vec<usize>> =
-            (0..options.subsets).map(|_| draw.subset(train_table.len(), train_table.len() / 2)).collect();
-        let mut by_seed: Vec<Vec<f64>> = vec![Vec::new(); count(options.seeds)];
-        for (number, subset) in subsets.iter().enumerate() {
-            let rows = options.train;
-            let half = train_table.select(subset).ok_or(BenchError::Rows { got: rows, train: 2, test: 1 })?;
-            for (seed, truth) in by_seed.iter_mut().enumerate() {
-                let start = (!depends_on_seed).then_some(&networks[0]);
-                let seed = model_seed(options.seed, 1_000 + number * options.seeds + seed);
-                truth.extend(train(model, &half, seed, start)?.log_likelihoods(&test_table));
-            }
-            progress(number + 1, options.subsets);
-        }
-        let (truth, agreement) = averaged(&by_seed, subsets.len());
-        Ok(Self { model, train: train_table, test: test_table, networks, subsets, truth, agreement })
+        let retrain = |subset: &[usize], seed: u64| {
+            let half = train_table.select(subset);
+            let half = half.ok_or(BenchError::Rows { got: options.train, train: 2, test: 1 })?;
+            let start = (!depends_on_seed).then_some(&networks[0]);
+            Ok(train(model, &half, seed, start)?.log_likelihoods(&test_table))
+        };
+        let halves = Halves::new(train_table.len(), count(options.seeds), options, retrain, progress)?;
+        Ok(Self { model, train: train_table, test: test_table, networks, halves })
     }
 }
 
-fn model_seed(seed: u64, number: usize) -> u64 {
-    seed.wrapping_mul(1_000_003).wrapping_add(number as u64)
+impl Trial for Experiment {
+    fn halves(&self) -> &Halves {
+        &self.halves
+    }
+
+    fn sizes(&self) -> [usize; 2] {
+        [self.train.len(), self.test.len()]
+    }
+
+    fn checkpoints(&self) -> usize {
+        self.networks.len()
+    }
+
+    fn problem(&self, checkpoint: usize) -> Result<Problem, BenchError> {
+        Problem::of_network(self.model, &self.networks[checkpoint], &self.train, &self.test)
+    }
+
+    fn ways(&self, problem: &Problem) -> Vec<Way> {
+        let dimensions: &[u32] = match self.model {
+            Model::Logistic => &[64, 128, 256, 512],
+            Model::Perceptron => &[512, 1_024],
+        };
+        ways_of_networks(problem.layout(), dimensions)
+    }
+
+    fn facts(&self) -> Result<Vec<String>, BenchError> {
+        let network = &self.networks[0];
+        Ok(vec![format!(
+            "{} parameters, {} rows to train and {} to test, test accuracy {:.3}",
+            network.parameters().len(),
+            self.train.len(),
+            self.test.len(),
+            network.accuracy(&self.test)
+        )])
+    }
+}
+
+impl Problem {
+    /// What methods see of a network: its Gauss-Newton rows are of every label, and so exact.
+    pub(super) fn of_network(model: Model, network: &Network, train: &Table, test: &Table) -> Result<Self, BenchError> {
+        Ok(Self {
+            rows: network.gradients(train, Labels::Data)?,
+            queries: network.gradients(test, Labels::Data)?,
+            fisher: network.gradients(train, Labels::All)?,
+            factors: network.factors(train, Labels::Data)?,
+            regulariser: model.regulariser(train.len()),
+        })
+    }
 }
 
 /// The rows to train and to test with, drawn from a table.
@@ -110,21 +154,4 @@ pub(super) fn split(table: &Table, options: &Options) -> Result<(Table, Table), 
         (Some(train), Some(test)) => Ok((train, test)),
         _ => Err(error),
     }
-}
-
-/// The mean over seeds, and how well the first half of them agrees with the second.
-fn averaged(by_seed: &[Vec<f64>], subsets: usize) -> (Vec<f64>, Option<f64>) {
-    let mean = |parts: &[Vec<f64>]| -> Vec<f64> {
-        let length = parts.first().map_or(0, Vec::len);
-        (0..length).map(|at| parts.iter().map(|part| part[at]).sum::<f64>() / parts.len() as f64).collect()
-    };
-    let agreement = (by_seed.len() > 1).then(|| {
-        let (first, second) = by_seed.split_at(by_seed.len() / 2);
-        let (first, second) = (mean(first), mean(second));
-        let tests = first.len() / subsets;
-        let column = |all: &[f64], test: usize| all.iter().skip(test).step_by(tests).copied().collect::<Vec<_>>();
-        (0..tests).map(|test| super::lds::spearman(&column(&first, test), &column(&second, test))).sum::<f64>()
-            / tests as f64
-    });
-    (mean(by_seed), agreement)
 }

@@ -1,8 +1,11 @@
 //! Experiments as files, for other programs and for later.
 
+use super::halves::Halves;
 use super::network::{Labels, Network};
 use super::npy::{self, NpyError, Number};
+use super::problem::Problem;
 use super::table::Table;
+use super::text::Documents;
 use super::{BenchError, Experiment, Model};
 use std::fs;
 use std::io;
@@ -20,6 +23,8 @@ pub enum FilesError {
     Shape { path: PathBuf, got: Vec<usize> },
     #[error("a number in {} is out of range", path.display())]
     Range { path: PathBuf },
+    #[error("{} holds other documents than these; use an empty folder, or the same text, seed and sizes", path.display())]
+    Others { path: PathBuf },
 }
 
 impl Experiment {
@@ -41,10 +46,7 @@ impl Experiment {
             put(folder, &format!("{name}_x"), &[table.len(), table.width()], features)?;
             put(folder, &format!("{name}_y"), &[table.len()], table.labels().iter().map(|label| *label as i64))?;
         }
-        let half = self.subsets.first().map_or(0, Vec::len);
-        let rows = self.subsets.iter().flatten().map(|row| *row as i64);
-        put(folder, "subsets", &[self.subsets.len(), half], rows)?;
-        put(folder, "truth", &[self.subsets.len(), self.test.len()], self.truth.iter().copied())?;
+        self.halves.write(folder, self.test.len())?;
         let Some(network) = self.networks.first() else { return Ok(()) };
         put(folder, "widths", &[network.widths().len()], network.widths().iter().map(|width| *width as i64))?;
         let parameters = self.networks.iter().flat_map(|network| network.parameters().iter().copied());
@@ -65,15 +67,7 @@ impl Experiment {
             Ok(Table::from_parts(shape[1], features, labels)?)
         };
         let (train, test) = (table("train")?, table("test")?);
-        let (shape, rows) = numbers(folder, "subsets", 2)?;
-        if shape[1] == 0 || rows.iter().any(|row| *row >= train.len()) {
-            return Err(FilesError::Range { path: path(folder, "subsets") }.into());
-        }
-        let subsets: Vec<Vec<usize>> = rows.chunks_exact(shape[1]).map(<[usize]>::to_vec).collect();
-        let (got, truth) = get::<f64>(folder, "truth", 2)?;
-        if got != [subsets.len(), test.len()] {
-            return Err(FilesError::Shape { path: path(folder, "truth"), got }.into());
-        }
+        let halves = Halves::read(folder, train.len(), test.len())?;
         let (got, widths) = numbers(folder, "widths", 1)?;
         let classes = widths.last().copied().unwrap_or(0);
         let fits = widths.first() == Some(&train.width()) && classes >= train.classes().max(test.classes());
@@ -96,32 +90,83 @@ impl Experiment {
             train: train.with_classes(classes),
             test: test.with_classes(classes),
             networks: parameters.chunks_exact(got[1]).map(network).collect(),
-            subsets,
-            truth,
-            agreement: None,
+            halves,
         })
     }
+}
 
-    /// Scores that another program wrote for this experiment's rows and tests, as `NAME.npy` of f64, rows × tests.
-    pub fn read_scores(&self, folder: &Path, name: &str) -> Result<Vec<f64>, BenchError> {
-        let (got, scores) = get::<f64>(folder, name, 2)?;
-        if got != [self.train.len(), self.test.len()] {
-            return Err(FilesError::Shape { path: path(folder, name), got }.into());
+impl Halves {
+    fn write(&self, folder: &Path, tests: usize) -> Result<(), BenchError> {
+        let half = self.subsets.first().map_or(0, Vec::len);
+        let rows = self.subsets.iter().flatten().map(|row| *row as i64);
+        put(folder, "subsets", &[self.subsets.len(), half], rows)?;
+        put(folder, "truth", &[self.subsets.len(), tests], self.truth.iter().copied())
+    }
+
+    fn read(folder: &Path, rows: usize, tests: usize) -> Result<Self, BenchError> {
+        let (shape, numbers) = numbers(folder, "subsets", 2)?;
+        if shape[1] == 0 || numbers.iter().any(|row| *row >= rows) {
+            return Err(FilesError::Range { path: path(folder, "subsets") }.into());
         }
-        Ok(scores)
+        let subsets: Vec<Vec<usize>> = numbers.chunks_exact(shape[1]).map(<[usize]>::to_vec).collect();
+        let (got, truth) = get::<f64>(folder, "truth", 2)?;
+        if got != [subsets.len(), tests] {
+            return Err(FilesError::Shape { path: path(folder, "truth"), got }.into());
+        }
+        Ok(Self { subsets, truth, agreement: None })
     }
+}
 
-    /// Writes scores of this experiment's rows and tests, as [`Self::read_scores`] reads them.
-    pub fn write_scores(&self, folder: &Path, name: &str, scores: &[f64]) -> Result<(), BenchError> {
-        put(folder, name, &[self.train.len(), self.test.len()], scores.iter().copied())
+/// Writes documents, halves and truth, and the gradients of one checkpoint.
+pub(super) fn keep(folder: &Path, documents: &Documents, halves: &Halves, problem: &Problem) -> Result<(), BenchError> {
+    fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
+    for (name, documents) in [("train_x", &documents.train), ("test_x", &documents.test)] {
+        let symbols = documents.iter().flatten().map(|symbol| *symbol as i64);
+        put(folder, name, &[documents.len(), documents.first().map_or(0, Vec::len)], symbols)?;
     }
+    let gradients = [("train", &problem.rows), ("test", &problem.queries), ("fisher", &problem.fisher)];
+    for (name, gradients) in gradients {
+        let shape = [gradients.len(), gradients.dimension()];
+        put(folder, &format!("{name}_gradients"), &shape, gradients.values().iter().copied())?;
+    }
+    // Last: whoever finds the truth finds the rest.
+    halves.write(folder, documents.test.len())
+}
+
+/// The halves and truth of documents that [`keep`] wrote. None if there are none; halves of other documents are refused.
+pub(super) fn kept(folder: &Path, documents: &Documents) -> Result<Option<Halves>, BenchError> {
+    if !path(folder, "truth").exists() {
+        return Ok(None);
+    }
+    for (name, documents) in [("train_x", &documents.train), ("test_x", &documents.test)] {
+        let (shape, symbols) = numbers(folder, name, 2)?;
+        if shape[0] != documents.len() || !symbols.iter().eq(documents.iter().flatten()) {
+            return Err(FilesError::Others { path: path(folder, name) }.into());
+        }
+    }
+    Halves::read(folder, documents.train.len(), documents.test.len()).map(Some)
+}
+
+/// Scores that another program wrote for so many rows and tests, as `NAME.npy` of f64, rows × tests.
+pub fn read_scores(folder: &Path, name: &str, sizes: [usize; 2]) -> Result<Vec<f64>, BenchError> {
+    let (got, scores) = get::<f64>(folder, name, 2)?;
+    if got != sizes {
+        return Err(FilesError::Shape { path: path(folder, name), got }.into());
+    }
+    Ok(scores)
+}
+
+/// Writes scores of so many rows and tests, as [`read_scores`] reads them.
+pub fn write_scores(folder: &Path, name: &str, sizes: [usize; 2], scores: &[f64]) -> Result<(), BenchError> {
+    put(folder, name, &sizes, scores.iter().copied())
 }
 
 fn path(folder: &Path, name: &str) -> PathBuf {
     folder.join(name).with_extension("npy")
 }
 
-fn put<T: Number>(
+/// Writes one array.
+pub(super) fn put<T: Number>(
     folder: &Path,
     name: &str,
     shape: &[usize],

@@ -1,5 +1,8 @@
 //! The suites on problems that take a second.
 
+use super::super::draw::Draw;
+use super::super::files::{read_scores, write_scores};
+use super::super::noisy::noisy_labels;
 use super::*;
 
 /// Points around one centre for each of three classes, some of them far off.
@@ -36,9 +39,9 @@ fn gauss_newton_tells_halves_apart_and_integers_do_as_floats_do() {
 #[test]
 fn integer_scores_are_float_scores_in_the_same_units() {
     let experiment = Experiment::new(Model::Perceptron, &clusters(140), &options(), |_, _| ()).unwrap();
-    let network = &experiment.networks[0];
+    let problem = experiment.problem(0).unwrap();
     for projection in [Projection::None, Projection::Signs { dimension: 64 }] {
-        let problem = Problem::new(experiment.model, network, &experiment.train, &experiment.test, projection).unwrap();
+        let problem = problem.project(projection).unwrap();
         let methods = if projection == Projection::None { &Method::ALL[..] } else { &Method::ALL[4..] };
         for method in methods {
             let (float, integer) = (problem.float_scores(*method).unwrap(), problem.integer_scores(*method).unwrap());
@@ -58,11 +61,12 @@ fn an_experiment_comes_back_from_its_files() {
     let folder = tempfile::tempdir().unwrap();
     experiment.write(folder.path()).unwrap();
     let again = Experiment::read(folder.path()).unwrap();
-    assert_eq!(again, Experiment { agreement: None, ..experiment.clone() });
+    let halves = Halves { agreement: None, ..experiment.halves.clone() };
+    assert_eq!(again, Experiment { halves, ..experiment.clone() });
     let scores: Vec<f64> = (0..120 * 12).map(f64::from).collect();
-    experiment.write_scores(folder.path(), "scores", &scores).unwrap();
-    assert_eq!(again.read_scores(folder.path(), "scores").unwrap(), scores);
-    assert!(again.read_scores(folder.path(), "truth").is_err());
+    write_scores(folder.path(), "scores", [120, 12], &scores).unwrap();
+    assert_eq!(read_scores(folder.path(), "scores", [120, 12]).unwrap(), scores);
+    assert!(read_scores(folder.path(), "truth", [120, 12]).is_err());
     std::fs::write(folder.path().join("subsets.npy"), b"nothing").unwrap();
     let error = Experiment::read(folder.path()).unwrap_err();
     assert!(matches!(error, BenchError::Files(crate::influence::bench::FilesError::Array { .. })), "{error}");
