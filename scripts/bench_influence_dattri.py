@@ -10,8 +10,10 @@ precision as dattri's examples have it.
 """
 
 import argparse
+import ast
 import csv
 import gzip
+import hashlib
 import importlib.resources
 import json
 import os
@@ -46,9 +48,28 @@ def digits_table(cache):
     return path
 
 
-def ours(arguments, suite, table, folder, *more):
+# A base model learns from the first half, the two licences of the Free Software Foundation; documents are of the others.
+LICENCES = ["GPL-3.0", "LGPL-2.1", "Apache-2.0", "MPL-2.0", "Artistic-2.0", "CC0-1.0", "CC-BY-4.0"]
+LICENCES_SHA256 = "0d8dc942cff2c01bab9a720e0acb849c5f22bf6e9e362c5482701198b9269771"
+
+
+def licences_text(cache):
+    """The text of lora-lm, out of a list of licences in the package identify, of which nothing is run."""
+    path = cache / "licences.txt"
+    if not path.exists():
+        source = (importlib.resources.files("identify") / "vendor" / "licenses.py").read_text(encoding="utf-8")
+        assigned = [node.value for node in ast.parse(source).body if isinstance(node, (ast.Assign, ast.AnnAssign))]
+        texts = dict(ast.literal_eval(assigned[0]))
+        text = "\n".join(texts[name] for name in LICENCES).encode()
+        if hashlib.sha256(text).hexdigest() != LICENCES_SHA256:
+            sys.exit("bench-influence: the licences of the package identify have another digest than is pinned")
+        path.write_bytes(text)
+    return path
+
+
+def ours(arguments, suite, data, folder, *more):
     """Runs our program and returns what it prints."""
-    command = [*arguments.program, "--suite", suite, "--data", str(table), "--keep", str(folder), *more]
+    command = [*arguments.program, "--suite", suite, "--data", str(data), "--keep", str(folder), *more]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
@@ -73,17 +94,59 @@ class Perceptron(nn.Module):
         return self.layers(x)
 
 
+class Characters(nn.Module):
+    """The adapter of lora-lm beside its frozen base: the parameters are A and B of each layer alone."""
+
+    def __init__(self, shape, base, parameters):
+        super().__init__()
+        vocabulary, context, width, hidden, rank = shape
+        weights, trained = torch.tensor(base), torch.tensor(parameters)
+
+        def frozen(name, *size):
+            nonlocal weights
+            count = int(np.prod(size))
+            self.register_buffer(name, weights[:count].reshape(size), persistent=False)
+            weights = weights[count:]
+
+        def adapter(inputs, outputs):
+            nonlocal trained
+            layer = nn.Linear(inputs, outputs, bias=False)
+            with torch.no_grad():
+                layer.weight.copy_(trained[: inputs * outputs].reshape(inputs, outputs).T)
+            trained = trained[inputs * outputs :]
+            return layer
+
+        frozen("embedding", vocabulary, width)
+        sides = [(context * width, hidden), (hidden, hidden), (hidden, vocabulary)]
+        self.a, self.b = nn.ModuleList(), nn.ModuleList()
+        for number, (inputs, outputs) in enumerate(sides):
+            frozen(f"weight{number}", inputs, outputs)
+            frozen(f"bias{number}", outputs)
+            self.a.append(adapter(inputs, rank))
+            self.b.append(adapter(rank, outputs))
+
+    def forward(self, x):
+        hidden = nn.functional.embedding(x, self.embedding).flatten(-2)
+        for number in range(3):
+            if number:
+                hidden = torch.relu(hidden)
+            frozen = hidden @ getattr(self, f"weight{number}") + getattr(self, f"bias{number}")
+            hidden = frozen + 2 * self.b[number](self.a[number](hidden))
+        return hidden
+
+
 def attributors(model, checkpoints, l2):
     """Name, maker, and how it is given the training data: with the tests, beforehand as well, or only beforehand."""
 
     def loss(parameters, data):
         x, y = data
-        return nn.functional.cross_entropy(torch.func.functional_call(model, parameters, x), y)
+        logits = torch.func.functional_call(model, parameters, x)
+        return nn.functional.cross_entropy(logits.flatten(0, -2), y.flatten())
 
     def loss_of_one(parameters, data):
         x, y = data
         logits = torch.func.functional_call(model, parameters, x.unsqueeze(0))
-        return nn.functional.cross_entropy(logits, y.unsqueeze(0))
+        return nn.functional.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="sum")
 
     def margin(parameters, data):
         log_likelihood = -loss_of_one(parameters, data)
@@ -122,16 +185,39 @@ def attributors(model, checkpoints, l2):
         yield f"dattri-trak-{len(checkpoints)}", trak(checkpoints), "cache-tests"
 
 
-def run_dattri(folder, only):
-    """Writes the scores of every attributor that runs; returns the seconds of each, or why it did not run."""
+def digits(folder):
+    """Rows, tests, models and the regulariser of a suite on digits."""
     read = lambda name: np.load(folder / f"{name}.npy")
-    train = TensorDataset(torch.tensor(read("train_x"), dtype=torch.float32), torch.tensor(read("train_y")))
-    tests = TensorDataset(torch.tensor(read("test_x"), dtype=torch.float32), torch.tensor(read("test_y")))
+    part = lambda name: TensorDataset(
+        torch.tensor(read(f"{name}_x"), dtype=torch.float32), torch.tensor(read(f"{name}_y"))
+    )
     widths = [int(width) for width in read("widths")]
     models = [Perceptron(widths, weights.astype("float32")) for weights in read("parameters")]
+    return part("train"), part("test"), models, 1e-3
+
+
+def characters(folder):
+    """The same of lora-lm; the regulariser is one mean eigenvalue of the Fisher rows, as ours is."""
+    read = lambda name: np.load(folder / f"{name}.npy")
+    shape, base = [int(size) for size in read("shape")], read("base").astype("float32")
+    models = [Characters(shape, base, weights.astype("float32")) for weights in read("parameters")]
+
+    def part(name):
+        windows = torch.tensor(read(f"{name}_x")).unfold(1, shape[1] + 1, 1)
+        return TensorDataset(windows[..., :-1].contiguous(), windows[..., -1].contiguous())
+
+    # dattri's curvature is that of the mean over all positions, ours the sum over the documents' sums.
+    rows = read("fisher_gradients").astype("float64")
+    positions = read("train_x").shape[1] - shape[1]
+    return part("train"), part("test"), models, float((rows**2).mean()) / positions
+
+
+def run_dattri(folder, only):
+    """Writes the scores of every attributor that runs; returns the seconds of each, or why it did not run."""
+    train, tests, models, regulariser = characters(folder) if (folder / "base.npy").exists() else digits(folder)
     rows, queries = DataLoader(train, batch_size=len(train)), DataLoader(tests, batch_size=len(tests))
     found = {}
-    for name, make, way in attributors(models[0], [model.state_dict() for model in models], 1e-3):
+    for name, make, way in attributors(models[0], [model.state_dict() for model in models], regulariser):
         if only and name not in only:
             continue
         start = time.time()
@@ -154,22 +240,22 @@ def run_dattri(folder, only):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suites", nargs="*", default=["digits-lr", "digits-mlp"], help="digits-lr, digits-mlp")
+    parser.add_argument("suites", nargs="*", default=["digits-lr", "digits-mlp", "lora-lm"], help="digits-lr, digits-mlp, lora-lm")
     parser.add_argument("--cache", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--checkpoints", default="1", help="models to average over, for those that depend on a seed")
     parser.add_argument("--seeds", default="6", help="models trained on each half")
     parser.add_argument("--only", nargs="*", help="dattri's attributors by name")
     parser.add_argument("--program", nargs="+", required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    table = digits_table(arguments.cache)
     for suite in arguments.suites:
+        data = licences_text(arguments.cache) if suite == "lora-lm" else digits_table(arguments.cache)
         folder = arguments.cache / f"{suite}-{arguments.seeds}-{arguments.checkpoints}"
         sizes = ["--seeds", arguments.seeds, "--checkpoints", arguments.checkpoints]
-        print(ours(arguments, suite, table, folder, *sizes))
+        print(ours(arguments, suite, data, folder, *sizes))
         found = run_dattri(folder, arguments.only)
         names = [name for name, seconds in found.items() if isinstance(seconds, float)]
         if names:
-            measured = json.loads(ours(arguments, suite, table, folder, "--scores", ",".join(names), "--json"))
+            measured = json.loads(ours(arguments, suite, data, folder, "--scores", ",".join(names), "--json"))
             for line in measured["scores"]:
                 interval = f"{line['low']:.3f} to {line['high']:.3f}"
                 print(f"{line['name']:<20} LDS {line['lds']:.4f}  {interval}  {found[line['name']]:.2f} s")
