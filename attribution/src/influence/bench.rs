@@ -115,6 +115,10 @@ pub enum BenchError {
     Option { what: &'static str, got: usize, least: usize },
     #[error("training did not converge: the gradient is still {gradient} after {steps} steps")]
     Diverged { gradient: f64, steps: usize },
+    #[error(
+        "training on half {half} ended in likelihoods that are no numbers: on this data the suite's rate is too high"
+    )]
+    Unstable { half: usize },
     #[error("λ = {lambda} is out of the range of dampings")]
     Damping { lambda: f64 },
     #[error(transparent)]

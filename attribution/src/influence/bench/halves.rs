@@ -32,7 +32,12 @@ impl Halves {
         for (number, subset) in subsets.iter().enumerate() {
             for (seed, truth) in by_seed.iter_mut().enumerate() {
                 let seed = model_seed(options.seed, 1_000 + number * options.seeds + seed);
-                truth.extend(train(subset, seed)?);
+                let found = train(subset, seed)?;
+                // One such number would spoil the ranks of its half, and the score would not show it.
+                if found.iter().any(|likelihood| !likelihood.is_finite()) {
+                    return Err(BenchError::Unstable { half: number });
+                }
+                truth.extend(found);
             }
             progress(number + 1, options.subsets);
         }
@@ -60,4 +65,22 @@ fn averaged(by_seed: &[Vec<f64>], subsets: usize) -> (Vec<f64>, Option<f64>) {
         (0..tests).map(|test| spearman(&column(&first, test), &column(&second, test))).sum::<f64>() / tests as f64
     });
     (mean(by_seed), agreement)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_truth_that_is_no_number_is_refused_with_its_half() {
+        let options = Options { subsets: 4, seeds: 2, ..Options::default() };
+        let mut runs = 0;
+        let train = |subset: &[usize], _| {
+            assert_eq!(subset.len(), 5);
+            runs += 1;
+            Ok(vec![-1.0, if runs == 6 { f64::NAN } else { -2.0 }])
+        };
+        let refused = Halves::new(10, 2, &options, train, |_, _| ()).unwrap_err();
+        assert!(matches!(refused, BenchError::Unstable { half: 2 }), "{refused}");
+    }
 }

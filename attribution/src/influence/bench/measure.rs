@@ -73,7 +73,7 @@ pub fn measure(
                 }
                 sums[number].add(&projected, method)?;
                 if checkpoint + 1 == trial.checkpoints() {
-                    let line = sums[number].line(trial.halves(), options);
+                    let line = sums[number].line(trial, options);
                     done(&line);
                     lines.push(line);
                 }
@@ -144,7 +144,8 @@ impl Sum {
     }
 
     /// The sums against the truth.
-    fn line(&self, halves: &Halves, options: &Options) -> Line {
+    fn line(&self, trial: &dyn Trial, options: &Options) -> Line {
+        let halves = trial.halves();
         let score = |scores: &[f64], replicates| -> Lds {
             lds(&halves.subsets, scores, &halves.truth, replicates, options.seed)
         };
@@ -156,7 +157,8 @@ impl Sum {
             integer: Some(score(&self.integer, 0).mean),
             float_seconds: self.float_seconds,
             integer_seconds: self.integer_seconds,
-            bytes_per_row: ROW_BYTES + self.dimension,
+            // Each checkpoint has its own rows.
+            bytes_per_row: trial.checkpoints() * (ROW_BYTES + self.dimension),
         };
         line.with_interval(score(&self.float, options.replicates))
     }
