@@ -179,10 +179,11 @@ def attributors(model, checkpoints, l2):
         # It makes the whole Hessian by automatic differentiation.
         yield "dattri-explicit", lambda: algorithm.IFAttributorExplicit(task=task(loss), regularization=l2), "cache"
     yield "dattri-cg", lambda: algorithm.IFAttributorCG(task=task(loss), regularization=l2, max_iter=50), "cache"
-    yield "dattri-ekfac", lambda: algorithm.IFAttributorEKFAC(task=task(loss), damping=l2), "cache"
     yield "dattri-trak-1", trak([checkpoints[0]]), "cache-tests"
     if len(checkpoints) > 1:
         yield f"dattri-trak-{len(checkpoints)}", trak(checkpoints), "cache-tests"
+    # The last, as its hooks stay on the model when it fails.
+    yield "dattri-ekfac", lambda: algorithm.IFAttributorEKFAC(task=task(loss), damping=l2), "cache"
 
 
 def digits(folder):
@@ -240,7 +241,8 @@ def run_dattri(folder, only):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suites", nargs="*", default=["digits-lr", "digits-mlp", "lora-lm"], help="digits-lr, digits-mlp, lora-lm")
+    suites = ["digits-lr", "digits-mlp", "lora-lm"]
+    parser.add_argument("suites", nargs="*", default=suites, help=", ".join(suites))
     parser.add_argument("--cache", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--checkpoints", default="1", help="models to average over, for those that depend on a seed")
     parser.add_argument("--seeds", default="6", help="models trained on each half")
