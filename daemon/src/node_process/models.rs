@@ -16,7 +16,7 @@ use protocol::influence::{RowName, drawn_rows};
 use protocol::ledger::keys;
 use protocol::ledger::records::{ModelRecord, RowsOffer, RowsRecord, RowsState};
 use protocol::node::Input;
-use protocol::objects::{Checkpoint as Checkpointed, DatasetManifest, Document, Object, Receipt, Trace};
+use protocol::objects::{Checkpoint as CheckpointFiles, DatasetManifest, Document, Object, Receipt, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +52,7 @@ pub(super) struct Models {
 /// What a model is made of.
 struct Parts {
     weights: Hash32,
-    checkpoint: Checkpointed,
+    checkpoint: CheckpointFiles,
     offer: RowsOffer,
     artifact: Document,
     texts: Vec<Text>,
