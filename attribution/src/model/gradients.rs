@@ -31,7 +31,7 @@ use crate::influence::{self, Block, Factors, LayerFactors, Layout, LayoutError};
 pub const DEFAULT_BATCH_TOKENS: usize = 1 << 8;
 
 /// Whose likelihood is asked for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Labels {
     /// The example's own tokens.
     Given,
@@ -43,10 +43,9 @@ pub enum Labels {
         seed: [u8; 32],
         /// The number of the first example given; the others follow it.
         first: u64,
-        /// Added to each number that is drawn from 0 to 1. A machine whose arithmetic differs in the
-        /// last bits draws another token where a number falls just beside a token's bound: whoever
-        /// compares looks at both sides.
-        lean: f64,
+        /// Which of the close calls (see [`Gradients::close_calls`]) take the second of the two tokens: bit 0 is the
+        /// closest. A machine whose arithmetic differs in the last bits may have drawn that one.
+        second: u32,
     },
 }
 
@@ -54,7 +53,7 @@ impl Labels {
     /// Labels drawn by the model.
     #[must_use]
     pub const fn sampled(seed: [u8; 32], first: u64) -> Self {
-        Self::Sampled { seed, first, lean: 0.0 }
+        Self::Sampled { seed, first, second: 0 }
     }
 }
 
@@ -213,6 +212,18 @@ impl Gradients {
         Ok(Factors::new(self.layout.clone(), layers, ends)?)
     }
 
+    /// How many of an example's labels, drawn with this seed and number, another token missed by less than machines may
+    /// differ.
+    ///
+    /// # Errors
+    /// If the example does not fit.
+    pub fn close_calls(&self, example: &Example, seed: &[u8; 32], number: u64) -> Result<usize, GradientError> {
+        let batch = Batch::new([example], self.model.config())?;
+        let hidden = self.model.hidden(&batch.tokens, batch.length, None, &mut Pass::Infer)?;
+        let logits = self.model.predicting_logits(&hidden, &batch, &mut Pass::Infer)?;
+        Ok(Draws::of(&logits, seed, number)?.close.len())
+    }
+
     /// Runs the examples batch by batch, and gives each one's place, its pass, and its place therein.
     fn batches(
         &self,
@@ -225,7 +236,9 @@ impl Gradients {
             let end = start + self.fitting(&examples[start..]);
             let labels = match labels {
                 Labels::Given => labels,
-                Labels::Sampled { seed, first, lean } => Labels::Sampled { seed, first: first + start as u64, lean },
+                Labels::Sampled { seed, first, second } => {
+                    Labels::Sampled { seed, first: first + start as u64, second }
+                }
             };
             let pass = self.record(&examples[start..end], labels).map_err(|error| match error {
                 GradientError::Example(error) => GradientError::Example(error.after(start)),
@@ -256,10 +269,10 @@ impl Gradients {
         let mut pass = Pass::Record(&mut recorder);
         let hidden = self.model.hidden(&batch.tokens, batch.length, None, &mut pass)?;
         let logits = self.model.predicting_logits(&hidden, &batch, &mut pass)?;
-        if let Labels::Sampled { seed, first, lean } = labels {
+        if let Labels::Sampled { seed, first, second } = labels {
             for (number, counted) in (first..).zip(&batch.counted) {
                 let rows = logits.narrow(0, counted.start, counted.len())?.detach();
-                batch.targets[counted.clone()].copy_from_slice(&draw(&rows, &seed, number, lean)?);
+                batch.targets[counted.clone()].copy_from_slice(&Draws::of(&rows, &seed, number)?.labels(second));
             }
         }
         let mut store = log_likelihood(&logits, &batch.targets)?.sum_all()?.backward()?;
@@ -374,26 +387,124 @@ fn add_to(sums: &mut [f32], values: &[f32]) {
     sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
 }
 
-/// Draws a token for each row of logits, by the probabilities that they mean.
-fn draw(logits: &Tensor, seed: &[u8; 32], number: u64, lean: f64) -> Result<Vec<u32>, candle_core::Error> {
-    let mut bits = crypto::label_bits(seed, number);
-    let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-    let one = |row: Vec<f64>| {
-        let mut drawn = [0; 8];
-        bits.fill(&mut drawn);
-        // One of 2^53 numbers from 0 to below 1.
-        let drawn = (u64::from_le_bytes(drawn) >> 11) as f64 / (1_u64 << 53) as f64 + lean;
-        let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = row.iter().map(|logit| (logit - top).exp()).sum();
-        let mut left = drawn * total;
-        for (token, logit) in (0u32..).zip(&row) {
-            left -= (logit - top).exp();
-            if left < 0.0 {
-                return token;
+/// Nats by which a token may be ahead of the next one, and still lose on another machine: a hundred times what batches and
+/// kernels were seen to change logits by.
+const CLOSE: f64 = 1e-3;
+
+/// Tokens drawn for rows of logits, by the probabilities that they mean.
+///
+/// Each token gets its logit and a number of Gumbel's distribution, and the largest sum wins. Nothing is added up over the
+/// vocabulary, so that a small change of the logits matters only where two tokens are nearly even.
+struct Draws {
+    first: Vec<u32>,
+    second: Vec<u32>,
+    /// Rows in which the second is close to the first, the closest first.
+    close: Vec<usize>,
+}
+
+impl Draws {
+    fn of(logits: &Tensor, seed: &[u8; 32], number: u64) -> Result<Self, candle_core::Error> {
+        let mut bits = crypto::label_bits(seed, number);
+        let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let (mut first, mut second) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        let mut close = Vec::new();
+        let mut bytes = vec![0; 8 * rows.first().map_or(0, Vec::len)];
+        for (row, logits) in rows.iter().enumerate() {
+            bits.fill(&mut bytes);
+            let (mut best, mut next) = ((0, f64::NEG_INFINITY), (0, f64::NEG_INFINITY));
+            for ((token, logit), drawn) in (0u32..).zip(logits).zip(bytes.as_chunks::<8>().0) {
+                let sum = logit + gumbel(u64::from_le_bytes(*drawn));
+                if sum > best.1 {
+                    (best, next) = ((token, sum), best);
+                } else if sum > next.1 {
+                    next = (token, sum);
+                }
+            }
+            first.push(best.0);
+            second.push(next.0);
+            if best.1 - next.1 < CLOSE {
+                close.push((best.1 - next.1, row));
             }
         }
-        // Rounding may leave a rest too small to matter: the last token takes it.
-        u32::try_from(row.len() - 1).unwrap_or(0)
-    };
-    Ok(rows.into_iter().map(one).collect())
+        close.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        Ok(Self { first, second, close: close.into_iter().map(|(_, row)| row).collect() })
+    }
+
+    /// The labels, with the second token at those of the close calls whose bits are set.
+    fn labels(mut self, second: u32) -> Vec<u32> {
+        for (bit, row) in self.close.iter().enumerate().take(32) {
+            if second >> bit & 1 == 1 {
+                self.first[*row] = self.second[*row];
+            }
+        }
+        self.first
+    }
+}
+
+/// A number of Gumbel's distribution, of 64 random bits.
+fn gumbel(bits: u64) -> f64 {
+    // One of 2^53 numbers between 0 and 1, neither of which it is.
+    let uniform = ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    -(-uniform.ln()).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn draws(rows: &[Vec<f64>], number: u64) -> Draws {
+        let logits = Tensor::from_vec(rows.concat(), (rows.len(), rows[0].len()), &Device::Cpu).unwrap();
+        Draws::of(&logits, &[7; 32], number).unwrap()
+    }
+
+    #[test]
+    fn tokens_are_drawn_as_often_as_their_logits_say() {
+        let odds = [0.5, 0.25, 0.15, 0.1_f64];
+        let row: Vec<f64> = odds.iter().map(|p| p.ln() + 3.0).collect();
+        let count = 20_000;
+        let drawn = draws(&vec![row; count], 1).labels(0);
+        for (token, p) in (0u32..).zip(odds) {
+            let found = drawn.iter().filter(|drawn| **drawn == token).count() as f64;
+            let deviation = (count as f64 * p * (1.0 - p)).sqrt();
+            assert!((found - count as f64 * p).abs() < 4.0 * deviation, "token {token}: {found}");
+        }
+    }
+
+    /// What an auditor's machine computes a little differently: of a large vocabulary, with a long tail.
+    #[test]
+    fn a_small_change_of_logits_changes_close_calls_alone() {
+        let tokens = 1_000_u32;
+        let row: Vec<f64> = (0..tokens).map(|token| -2.0 * f64::from(token + 1).ln()).collect();
+        // Less than half of what is close, either way.
+        let noise = |row: u32, token: u32| f64::from((token.wrapping_mul(2_654_435_761) ^ row) % 200) / 2.5e5 - 4e-4;
+        let rows = vec![row; 6_000];
+        let change = |(at, row): (u32, &Vec<f64>)| -> Vec<f64> {
+            (0..tokens).zip(row).map(|(token, logit)| logit + noise(at, token)).collect()
+        };
+        let moved: Vec<Vec<f64>> = (0..).zip(&rows).map(change).collect();
+        let (one, other) = (draws(&rows, 2), draws(&moved, 2));
+        let mut differ = 0;
+        for row in 0..rows.len() {
+            if one.first[row] != other.first[row] {
+                differ += 1;
+                assert!(one.close.contains(&row) && one.second[row] == other.first[row], "row {row}");
+            }
+        }
+        assert!((1..=12).contains(&differ), "{differ} of {} labels", rows.len());
+    }
+
+    #[test]
+    fn bits_choose_the_second_token_of_close_calls() {
+        // Two tokens that are even but for what is drawn, and a third far below: the draw decides, never closely but here.
+        let rows: Vec<Vec<f64>> = vec![vec![0.0; 3]; 4_000];
+        let found = draws(&rows, 3);
+        let (first, second, close) = (found.first.clone(), found.second.clone(), found.close.clone());
+        assert!((1..40).contains(&close.len()), "{}", close.len());
+        let labels = found.labels(0b1);
+        let changed: Vec<usize> = (0..rows.len()).filter(|row| labels[*row] != first[*row]).collect();
+        assert_eq!(changed, close[..1]);
+        assert_eq!(labels[close[0]], second[close[0]]);
+        assert_ne!(first[close[0]], second[close[0]]);
+    }
 }
