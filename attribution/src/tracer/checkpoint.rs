@@ -1,6 +1,7 @@
 //! A checkpoint in a folder.
 
-use crate::model::{self, Example, LoadError, Model, Tokenizer, TokenizerError};
+use crate::model::{self, Example, LoadError, MAX_TEXT_BYTES, Model, Tokenizer, TokenizerError};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 const BASE: &str = "base";
@@ -32,6 +33,12 @@ pub enum CheckpointError {
     Base { folder: PathBuf },
     #[error("{} holds both base.gguf and base/; one of them must go", folder.display())]
     TwoBases { folder: PathBuf },
+    #[error(
+        "the tokenizer in {} splits or replaces text by a regular expression of its own, which may take for ever on a text \
+         made for it; validators take byte-level tokenizers, or a GGUF file",
+        path.display()
+    )]
+    Regex { path: PathBuf },
     #[error("the model in {} cannot be read: {source}", path.display())]
     Load { path: PathBuf, source: LoadError },
 }
@@ -39,6 +46,22 @@ pub enum CheckpointError {
 /// The names of a checkpoint's files that are in a folder, ascending.
 pub fn checkpoint_files(folder: &Path) -> Vec<&'static str> {
     NAMES.into_iter().filter(|name| folder.join(name).is_file()).collect()
+}
+
+/// Has a tokenizer a regular expression of its own? What cannot be read, or is no JSON, is refused by whoever loads it.
+fn has_pattern(rules: &Path) -> bool {
+    fn is_in(json: &Value) -> bool {
+        match json {
+            Value::Object(map) => map.contains_key("Regex") || map.values().any(is_in),
+            Value::Array(items) => items.iter().any(is_in),
+            _ => false,
+        }
+    }
+    if !std::fs::metadata(rules).is_ok_and(|file| file.len() <= MAX_TEXT_BYTES) {
+        return false;
+    }
+    let json = std::fs::read(rules).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    json.is_some_and(|json| ["normalizer", "pre_tokenizer", "decoder"].iter().any(|part| is_in(&json[*part])))
 }
 
 impl Checkpoint {
@@ -55,6 +78,10 @@ impl Checkpoint {
             (_, dir) if dir.join("config.json").is_file() => dir,
             _ => return Err(CheckpointError::Base { folder: folder.to_owned() }),
         };
+        let rules = base.join("tokenizer.json");
+        if has_pattern(&rules) {
+            return Err(CheckpointError::Regex { path: rules });
+        }
         let (mut model, tokenizer) =
             model::load(&base).map_err(|source| CheckpointError::Load { path: base, source })?;
         let adapter = folder.join(ADAPTER);

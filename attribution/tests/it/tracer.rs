@@ -299,6 +299,13 @@ fn a_checkpoint_is_a_folder() {
     let loaded = Checkpoint::load(folder.path()).expect("loads");
     let loaded = Tracer::new(loaded, SEED).expect("a tracer");
     assert_eq!(build_with(&loaded).root(), ARTIFACT.root());
+    // A pattern that takes for ever on a text made for it would keep every validator.
+    let rules = folder.path().join("base").join("tokenizer.json");
+    let pattern = r#"{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"pattern": {"Regex": "(a+)+b"}}]}}"#;
+    std::fs::write(&rules, pattern).expect("writes");
+    let error = Checkpoint::load(folder.path()).expect_err("a pattern");
+    assert!(matches!(error, CheckpointError::Regex { .. }), "{error}");
+    std::fs::remove_file(&rules).expect("removes");
     std::fs::write(folder.path().join("base.gguf"), "no model").expect("writes");
     let error = Checkpoint::load(folder.path()).expect_err("two");
     assert!(matches!(error, CheckpointError::TwoBases { .. }), "{error}");

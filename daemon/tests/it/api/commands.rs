@@ -202,7 +202,7 @@ fn a_model_by_influence_by_commands_alone() {
     let queried = desk.json(&["influence", "query", &model, "--prompt", "It was a", "--answer", " bright cold day"]);
     assert_eq!(queried["count"], 1);
 
-    let chat = ["model", "chat", &model, "--prompt", "It was a bright", "--max-tokens", "8"];
+    let chat = ["model", "chat", &model, "--prompt", "It was a bright", "--max-tokens", "8", "--temperature", "1.5"];
     let paid = [&chat[..], &["--payer", "payer", "--server", "ada", "--wait"]].concat();
     assert!(desk.json(&chat)["receipt"].is_null(), "nothing is paid without a payer");
     let (_, message) = desk.fails(&paid);
