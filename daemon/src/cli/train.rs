@@ -125,12 +125,13 @@ impl Train {
         let checkpoint = Checkpoint::new(model, tokenizer);
         let examples = self.examples(context, &checkpoint)?;
         let count = examples.len();
-        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
         let options = self.options(checkpoint.model());
         let trainer = match self.resume {
             true => Trainer::resume(checkpoint.model(), examples, options, &state)?,
             false => Trainer::new(checkpoint.model(), examples, options)?,
         };
+        // Made only now, so that a run that cannot begin leaves nothing.
+        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
         let (model, losses) = self.train(context, trainer, &state)?;
         self.save(&model, checkpoint.tokenizer())?;
         std::fs::remove_file(&state).ok();

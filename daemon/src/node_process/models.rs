@@ -120,9 +120,10 @@ impl Default for Models {
 }
 
 impl Models {
-    fn loaded(&self, model: &ModelId, root: Option<&Hash32>) -> Option<Arc<Loaded>> {
+    /// A model with the rows of this root: its builder may have offered others before.
+    fn loaded(&self, model: &ModelId, root: &Hash32) -> Option<Arc<Loaded>> {
         let mut all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = all.iter().position(|(id, found)| id == model && root.is_none_or(|root| found.root == *root))?;
+        let at = all.iter().position(|(id, found)| id == model && found.root == *root)?;
         let entry = all.remove(at);
         let found = entry.1.clone();
         all.push(entry);
@@ -219,7 +220,8 @@ impl Content {
     /// What a model's training text has to do with an answer: so many examples of each sign. Nothing where the model's rows
     /// are not in memory; they are fetched then.
     pub fn influences(&self, model: &ModelId, trace: &Trace, count: usize) -> Option<Influences> {
-        let Some(loaded) = self.shared.models.loaded(model, None) else {
+        let root = self.shared.offer(model, None).ok()?.header.root();
+        let Some(loaded) = self.shared.models.loaded(model, &root) else {
             self.shared.fetch_model(*model);
             return None;
         };
@@ -266,13 +268,14 @@ impl Shared {
 
     /// A model whose rows count, if all of it is here. More of them may be asked for in turn than stay in memory.
     fn at_hand(self: &Arc<Self>, model: ModelId) -> Result<Arc<Loaded>, ContentError> {
-        if let Some(loaded) = self.models.loaded(&model, None) {
-            return Ok(loaded);
-        }
         let content = |error: ModelError| match error {
             ModelError::Content(error) => error,
             error => ContentError::Other(format!("model {model}: {error}")),
         };
+        let root = self.offer(&model, None).map_err(content)?.header.root();
+        if let Some(loaded) = self.models.loaded(&model, &root) {
+            return Ok(loaded);
+        }
         let is_here = self.parts(&model, None).and_then(|parts| self.is_here(&parts)).map_err(content)?;
         if !is_here {
             self.fetch_model(model);
@@ -396,17 +399,19 @@ impl Shared {
 
     /// A model with its rows: as it is in memory, else fetched.
     async fn load(self: Arc<Self>, id: ModelId, root: Option<Hash32>) -> Result<Arc<Loaded>, ModelError> {
-        if let Some(loaded) = self.models.loaded(&id, root.as_ref()) {
+        let root = self.offer(&id, root.as_ref())?.header.root();
+        if let Some(loaded) = self.models.loaded(&id, &root) {
             return Ok(loaded);
         }
-        let parts = self.parts(&id, root.as_ref())?;
+        // Of rows that count as of those that are offered: by now their root is known.
+        let parts = self.parts(&id, Some(&root))?;
         for (host, file) in parts.files() {
             self.fetch_document(host, file).await?;
         }
         let shared = self.clone();
         self.in_turn(&self.models.loading, move || {
             // Another may have loaded it while this one waited.
-            if let Some(loaded) = shared.models.loaded(&id, root.as_ref()) {
+            if let Some(loaded) = shared.models.loaded(&id, &root) {
                 return Ok(loaded);
             }
             let loaded = Arc::new(shared.open_model(&id, &parts)?);
