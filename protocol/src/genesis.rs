@@ -15,6 +15,9 @@ pub const WHOLE_BP: u32 = 10_000;
 const MAX_POWER: u128 = 1 << 60;
 /// Members of a committee that does not hold everybody: fewer could not agree with one of them away.
 const MIN_COMMITTEE: u32 = 4;
+/// The most of a window's blocks that a validator may have to sign. A certificate holds two thirds of the power, and the
+/// proposer chooses whose: if more were asked for, a few proposers could have honest validators jailed.
+const MOST_SIGNED_BP: u32 = 6_600;
 
 /// How a fee is divided, in basis points that add up to [`WHOLE_BP`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -54,7 +57,8 @@ pub struct Params {
     pub share_cap_bp: u32,
     /// What it costs to register a DataNet, contribution, manifest or model; the least fee of an operation.
     pub object_fee: Drops,
-    /// The least fee of a receipt; at least one drop, or receipts could be made without end.
+    /// The least fee of a receipt for each DataNet that is searched for it; at least one drop, or receipts could be made
+    /// without end.
     pub min_receipt_fee: Drops,
     /// Epochs beyond [`Params::settle_timeout`] for which an agreed result waits for a proposer that has its body.
     pub agreed_timeout: u64,
@@ -189,7 +193,7 @@ impl StakeParams {
             (punishable, "evidence_age", "at least 1 epoch and less than unbonding_epochs - 1"),
             ((1..=5_000).contains(&self.double_sign_slash_bp), "double_sign_slash_bp", "1 to 5,000"),
             ((10..=100_000).contains(&self.downtime_window), "downtime_window", "10 to 100,000 epochs"),
-            (self.min_signed_bp <= 9_500, "min_signed_bp", "at most 9,500"),
+            (self.min_signed_bp <= MOST_SIGNED_BP, "min_signed_bp", "at most 6,600"),
             (self.downtime_slash_bp <= 1_000, "downtime_slash_bp", "at most 1,000"),
             ((1..=1_000_000).contains(&self.jail_epochs), "jail_epochs", "1 to 1,000,000 epochs"),
             ((1..=100_000).contains(&self.duty_window), "duty_window", "1 to 100,000 epochs"),

@@ -76,6 +76,10 @@ pub const MAX_BLOCK_WIRE_BYTES: usize = MAX_BLOCK_BYTES / 16 * 17;
 pub const MAX_BLOCK_ENVELOPES: usize = 10_000;
 /// Attribution bodies settled in one block.
 pub const MAX_BLOCK_SETTLEMENTS: usize = 256;
+/// DataNets in which one block may open work: half of what one can settle, so that whatever waits is soon over.
+pub const MAX_BLOCK_WORKS: usize = MAX_BLOCK_SETTLEMENTS / 2;
+/// Words of an answer: its settlement, with a payment for each, is one entry of the ledger.
+pub const MAX_ANSWER_WORDS: usize = 16_384;
 /// Validators in a set.
 pub const MAX_VALIDATORS: usize = 256;
 /// Accounts with a bond, in the set or not: all of them are looked at when one changes.
@@ -84,6 +88,8 @@ pub const MAX_CANDIDATES: u64 = 4_096;
 pub const MAX_UNBONDINGS: usize = 32;
 /// Envelopes that wait in a node's pool.
 pub const MAX_POOL_ENVELOPES: usize = 50_000;
+/// Operations that wait in a node's pool for others of their account that are not there.
+pub const MAX_POOL_EARLY: usize = 8_192;
 /// Commits and reveals of one validator that wait in a node's pool.
 pub const MAX_POOL_FREE: usize = 2_048;
 /// Reports of one validator's double signatures that wait in a node's pool: any one of them is enough.
@@ -117,6 +123,7 @@ const _: () = assert!(
     MAX_ANSWER_BYTES + MAX_PROMPT_BYTES + MAX_TRACE_DIMENSION * (2 + 4) + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES,
     "a receipt holds its trace"
 );
+const _: () = assert!(MAX_LINEAGE <= MAX_BLOCK_WORKS, "a block has room for a receipt of any model");
 const _: () = assert!(MAX_DOCUMENTS * (40 + 64) <= MAX_PAYLOAD_BYTES, "a contribution lists its documents");
 const _: () = assert!(MAX_MANIFEST_CONTRIBUTIONS * 34 + MAX_SMALL_OBJECT_BYTES <= MAX_PAYLOAD_BYTES);
 const _: () = assert!(

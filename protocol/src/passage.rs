@@ -332,10 +332,10 @@ impl PassageProof {
 impl HolderProof {
     fn check(&self, header: &Header, place: u64) -> Result<Earliest, PassageError> {
         let form = |what| PassageError::Form { what };
-        let count = u64::from(self.number + 1 < header.documents) + 1;
         if self.number >= header.documents {
             return Err(form("there are fewer documents in the segment"));
         }
+        let count = u64::from(self.number + 1 < header.documents) + 1;
         let (at, each) = (u64::from(self.number) * DOCUMENT_BYTES as u64, DOCUMENT_BYTES as u64);
         let bytes = open(header, Section::Documents, at..at + count * each, &self.records)?;
         let mut records = bytes.as_chunks().0.iter().map(DocumentRecord::from_bytes);

@@ -31,6 +31,8 @@ pub enum Refusal {
     Forbidden { account: Account, reason: &'static str },
     #[error("the next nonce of {account} is {expected}, not {got}")]
     Nonce { account: Account, expected: u64, got: u64 },
+    #[error("operation {id} of {account} with nonce {nonce} waits here already")]
+    Taken { account: Account, nonce: u64, id: ObjectId },
     #[error("{account} has {available} drops available and needs {needed}")]
     Funds { account: Account, available: Drops, needed: Drops },
     #[error("the fee is {got} drops; this costs {expected}")]
@@ -70,6 +72,7 @@ impl Refusal {
             Self::Unknown { .. } => "unknown",
             Self::Forbidden { .. } => "forbidden",
             Self::Nonce { .. } => "nonce",
+            Self::Taken { .. } => "taken",
             Self::Funds { .. } => "funds",
             Self::Fee { .. } => "fee",
             Self::MinimumFee { .. } => "minimumfee",

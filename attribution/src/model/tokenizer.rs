@@ -8,6 +8,9 @@
 //! a chat from inside a prompt; the real ones are placed by number.
 
 use tokenizers::Tokenizer as Bpe;
+use tokenizers::models::ModelWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper as Before;
+use tokenizers::processors::PostProcessorWrapper as After;
 
 use super::error::LoadError;
 use super::example::Example;
@@ -119,6 +122,27 @@ impl Tokenizer {
         }
     }
 
+    /// What makes this more than byte-level BPE, if anything does. Of that alone the work and the tokens are bounded by the
+    /// text, whoever made the tokenizer: at most two tokens for each byte.
+    pub(crate) fn excess(&self) -> Option<&'static str> {
+        let Kind::Pieces { bpe, .. } = &self.0 else { return None };
+        let is_numbered = bpe.get_vocab(true).values().all(|id| (*id as usize) < bpe.get_vocab_size(true));
+        let is_bpe = matches!(bpe.get_model(), ModelWrapper::BPE(model) if model.dropout.is_none());
+        [
+            (!is_bpe, "its model is not BPE without dropout"),
+            (bpe.get_normalizer().is_some(), "it has a normalizer"),
+            (
+                !bpe.get_pre_tokenizer().is_some_and(is_byte_level),
+                "it splits text other than by digits and GPT-2's rule",
+            ),
+            (bpe.get_post_processor().is_some_and(|it| !matches!(it, After::ByteLevel(_))), "it adds tokens"),
+            (bpe.get_padding().is_some() || bpe.get_truncation().is_some(), "it pads or cuts texts"),
+            (!is_numbered, "its tokens are not numbered without gaps"),
+        ]
+        .into_iter()
+        .find_map(|(is_so, what)| is_so.then_some(what))
+    }
+
     /// The tokens of a text, and nothing around it.
     ///
     /// # Errors
@@ -211,6 +235,18 @@ impl Tokenizer {
         let mut tokens = self.encode(text)?;
         tokens.extend(self.end());
         Ok(tokens)
+    }
+}
+
+/// Byte-level, perhaps after digits were taken apart; but once, as each time may double a text.
+fn is_byte_level(rule: &Before) -> bool {
+    match rule {
+        Before::ByteLevel(_) => true,
+        Before::Sequence(rules) => match rules.as_ref() {
+            [Before::ByteLevel(_)] | [Before::Digits(_), Before::ByteLevel(_)] => true,
+            _ => false,
+        },
+        _ => false,
     }
 }
 

@@ -34,11 +34,11 @@ pub enum CheckpointError {
     #[error("{} holds both base.gguf and base/; one of them must go", folder.display())]
     TwoBases { folder: PathBuf },
     #[error(
-        "the tokenizer in {} splits or replaces text by a regular expression of its own, which may take for ever on a text \
-         made for it; validators take byte-level tokenizers, or a GGUF file",
+        "the tokenizer in {} may take for ever on a text, or make any number of tokens of it: {reason}; validators take \
+         plain byte-level BPE, or a GGUF file",
         path.display()
     )]
-    Regex { path: PathBuf },
+    Tokenizer { path: PathBuf, reason: &'static str },
     #[error("the model in {} cannot be read: {source}", path.display())]
     Load { path: PathBuf, source: LoadError },
 }
@@ -80,10 +80,13 @@ impl Checkpoint {
         };
         let rules = base.join("tokenizer.json");
         if has_pattern(&rules) {
-            return Err(CheckpointError::Regex { path: rules });
+            return Err(CheckpointError::Tokenizer { path: rules, reason: "it has a regular expression of its own" });
         }
         let (mut model, tokenizer) =
             model::load(&base).map_err(|source| CheckpointError::Load { path: base, source })?;
+        if let Some(reason) = tokenizer.excess() {
+            return Err(CheckpointError::Tokenizer { path: rules, reason });
+        }
         let adapter = folder.join(ADAPTER);
         if adapter.is_dir() {
             model::load_adapter(&mut model, &adapter)

@@ -10,6 +10,7 @@ use attribution::tracer::{
 use protocol::evidence::Influence;
 use protocol::ids::{ContributionId, Hash32};
 use protocol::influence::{Query, Row, RowName, Rows, Solution};
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
@@ -282,6 +283,75 @@ fn nothing_is_built_of_nothing_and_a_wrong_text_is_named() {
     assert!(matches!(error, BuildError::Place { start: 0, .. }), "{error}");
 }
 
+/// A tokenizer of 256 pieces, as many as there are bytes, with one part changed.
+fn pieces(part: &str, value: Value) -> String {
+    // The characters that stand for bytes in GPT-2's vocabulary.
+    let plain = ('!'..='~').chain('\u{a1}'..='\u{ac}').chain('\u{ae}'..='\u{ff}');
+    let shifted = (0..256 - plain.clone().count()).filter_map(|at| char::from_u32(256 + at as u32));
+    let vocab: serde_json::Map<String, Value> =
+        plain.chain(shifted).enumerate().map(|(id, piece)| (piece.to_string(), json!(id))).collect();
+    let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let mut tokenizer = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [],
+        "normalizer": null,
+        "pre_tokenizer": byte_level,
+        "post_processor": null,
+        "decoder": byte_level,
+        "model": { "type": "BPE", "vocab": vocab, "merges": [] },
+    });
+    match part.split_once('/') {
+        Some((part, key)) => tokenizer[part][key] = value,
+        None => tokenizer[part] = value,
+    }
+    tokenizer.to_string()
+}
+
+#[test]
+fn a_tokenizer_does_as_much_work_as_a_text_is_long() {
+    let folder = tempfile::tempdir().expect("a folder");
+    save(&MODEL, &Tokenizer::BYTES, &folder.path().join("base")).expect("saves");
+    let config = folder.path().join("base").join("config.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&config).expect("reads")).expect("JSON");
+    json.as_object_mut().expect("an object").remove("tributary");
+    std::fs::write(&config, json.to_string()).expect("writes");
+    let load = |part: &str, value: Value| {
+        std::fs::write(folder.path().join("base").join("tokenizer.json"), pieces(part, value)).expect("writes");
+        Checkpoint::load(folder.path())
+    };
+    let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let digits = json!({ "type": "Digits", "individual_digits": true });
+    let sequence = |rules: &[&Value]| json!({ "type": "Sequence", "pretokenizers": rules });
+    let plain = load("version", json!("1.0")).expect("plain");
+    assert_eq!(plain.tokenizer().encode("Grüße 1984").expect("encodes").len(), 12);
+    load("pre_tokenizer", sequence(&[&digits, &byte_level])).expect("digits first");
+    let replace = json!({ "type": "Replace", "pattern": { "String": "e" }, "content": "e".repeat(1 << 16) });
+    let fixed = json!({ "strategy": { "Fixed": 100_000_000_000_u64 }, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "!" });
+    let twice = json!({ "type": "TemplateProcessing", "pair": [], "special_tokens": {},
+        "single": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }] });
+    for (part, value) in [
+        ("normalizer", replace),
+        ("padding", fixed),
+        ("post_processor", twice),
+        ("pre_tokenizer", sequence(&[&byte_level, &byte_level])),
+        ("pre_tokenizer", json!({ "type": "FixedLength", "length": 3 })),
+        ("pre_tokenizer", Value::Null),
+        ("model/dropout", json!(0.5)),
+        (
+            "added_tokens",
+            json!([{ "id": 1 << 30, "content": "far", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true }]),
+        ),
+    ] {
+        let error = load(part, value).expect_err(part);
+        let refused = matches!(error, CheckpointError::Tokenizer { .. } | CheckpointError::Load { .. });
+        assert!(refused, "{part}: {error}");
+    }
+}
+
 #[test]
 fn a_checkpoint_is_a_folder() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -304,7 +374,7 @@ fn a_checkpoint_is_a_folder() {
     let pattern = r#"{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"pattern": {"Regex": "(a+)+b"}}]}}"#;
     std::fs::write(&rules, pattern).expect("writes");
     let error = Checkpoint::load(folder.path()).expect_err("a pattern");
-    assert!(matches!(error, CheckpointError::Regex { .. }), "{error}");
+    assert!(matches!(error, CheckpointError::Tokenizer { .. }), "{error}");
     std::fs::remove_file(&rules).expect("removes");
     std::fs::write(folder.path().join("base.gguf"), "no model").expect("writes");
     let error = Checkpoint::load(folder.path()).expect_err("two");

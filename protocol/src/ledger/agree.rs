@@ -335,8 +335,9 @@ impl Run<'_> {
         if !evidence.frequencies.keys().eq([&datanet]) {
             return Err(BodyRefused::Scope { receipt, datanet });
         }
-        // A sealed receipt has its answer, and that was short enough to be sealed.
-        let text = self.view.answer(&receipt).unwrap_or_default();
+        // Another DataNet's work on it was not agreed on in time: it is refunded, its answer gone, and nothing will be paid.
+        let Some(text) = self.view.answer(&receipt) else { return Ok(()) };
+        // What was sealed was short enough.
         let too_long = |_| BodyRefused::Scope { receipt, datanet };
         let folded = fold_answer(&text).map_err(too_long)?;
         let answer = Answer::of(&folded).map_err(too_long)?;

@@ -3,15 +3,16 @@
 use super::agree::BodyRefused;
 use super::body::content_bytes;
 use super::event::Event;
-use super::run::{Context, Run};
+use super::run::{Context, NONCE_WINDOW, Run};
 use super::view::{Changes, Read, State};
 use crate::block::Block;
 use crate::envelope::Verified;
 use crate::genesis::Params;
-use crate::ids::{Account, DataNetId, ObjectId};
-use crate::limits::MAX_BLOCK_SETTLEMENTS;
+use crate::ids::{Account, DataNetId, ModelId, ObjectId};
+use crate::limits::{MAX_BLOCK_BYTES, MAX_BLOCK_SETTLEMENTS};
 use crate::objects::{Envelope, Object};
 use crate::refusal::Refusal;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// What a block does.
@@ -149,8 +150,8 @@ pub struct Proposal {
 /// Chooses what the block after `state` holds: of the candidates, in their order, all that can be carried out and for
 /// which there is room; of the bodies that this node computed, by (epoch, DataNet), all that are agreed on.
 ///
-/// An operation whose turn comes only after another candidate is taken after that one. What may come later is neither
-/// taken nor refused.
+/// An operation whose turn comes only after another candidate is taken after that one, and not looked at before. Receipts
+/// that pay more for what they cost go first. What may come later is neither taken nor refused.
 pub fn propose<'a>(
     state: &State,
     ctx: &Context,
@@ -164,8 +165,9 @@ pub fn propose<'a>(
         waiting: BTreeMap::new(),
         limits,
         room: limits.bytes.saturating_sub(settlement_room(state, bodies, limits)),
+        in_vain: 0,
     };
-    for candidate in candidates {
+    for candidate in by_fee(state, candidates) {
         chooser.consider(candidate);
     }
     let used: u64 = chooser.proposal.envelopes.iter().map(envelope_bytes).sum();
@@ -174,6 +176,26 @@ pub fn propose<'a>(
         chooser.consider_body(body);
     }
     chooser.proposal
+}
+
+/// The candidates in their order; but in the places of receipts those first that pay most for each DataNet that must be
+/// searched for them. What a block can search is scarce, and whoever came first cannot keep it for little.
+fn by_fee<'a>(state: &State, candidates: impl IntoIterator<Item = &'a Verified>) -> Vec<&'a Verified> {
+    let mut ordered: Vec<&Verified> = candidates.into_iter().collect();
+    let mut searched: BTreeMap<ModelId, u128> = BTreeMap::new();
+    let mut receipts = Vec::new();
+    for (place, candidate) in ordered.iter().enumerate() {
+        let Object::Receipt(receipt) = candidate.object() else { continue };
+        let lineage = || state.model(&receipt.model).map_or(1, |model| model.lineage.len().max(1) as u128);
+        let searched = *searched.entry(receipt.model).or_insert_with(lineage);
+        receipts.push((place, receipt.fee.0 / searched, *candidate));
+    }
+    let places: Vec<usize> = receipts.iter().map(|(place, ..)| *place).collect();
+    receipts.sort_by_key(|(_, fee, _)| Reverse(*fee));
+    for (place, (.., receipt)) in places.into_iter().zip(receipts) {
+        ordered[place] = receipt;
+    }
+    ordered
 }
 
 /// The room that envelopes leave to bodies whose work is open: at most half, which holds all that a block can seal.
@@ -202,10 +224,15 @@ struct Chooser<'a, 'c> {
     limits: Limits,
     /// Bytes that are left.
     room: u64,
+    /// Bytes of receipts that were looked at and must wait for another block.
+    in_vain: usize,
 }
 
 impl<'c> Chooser<'_, 'c> {
     fn consider(&mut self, candidate: &'c Verified) {
+        if self.must_wait(candidate) {
+            return;
+        }
         let mut next = Some(candidate);
         while let Some(candidate) = next.take() {
             if !self.has_room(candidate) {
@@ -222,6 +249,22 @@ impl<'c> Chooser<'_, 'c> {
         }
     }
 
+    /// Keeps what cannot be carried out yet from being tried again for each block, as that would cost its author nothing.
+    fn must_wait(&mut self, candidate: &'c Verified) -> bool {
+        match candidate.object() {
+            Object::Operation(operation) => {
+                let next = self.run.view.account(&operation.account).nonce;
+                let is_early = (next + 1..=next.saturating_add(NONCE_WINDOW)).contains(&operation.nonce);
+                if is_early {
+                    self.waiting.entry((operation.account, operation.nonce)).or_insert(candidate);
+                }
+                is_early
+            }
+            Object::Receipt(_) => self.in_vain >= MAX_BLOCK_BYTES / 2,
+            _ => false,
+        }
+    }
+
     fn has_room(&self, candidate: &Verified) -> bool {
         let fits = envelope_bytes(candidate.envelope()) <= self.room;
         fits && self.proposal.envelopes.len() < self.limits.envelopes
@@ -230,8 +273,8 @@ impl<'c> Chooser<'_, 'c> {
     fn put_aside(&mut self, candidate: &'c Verified, refusal: Refusal) {
         if !self.run.may_come_later(candidate.object(), &refusal) {
             self.proposal.refused.push((candidate.id(), refusal));
-        } else if let Object::Operation(operation) = candidate.object() {
-            self.waiting.entry((operation.account, operation.nonce)).or_insert(candidate);
+        } else if matches!(candidate.object(), Object::Receipt(_)) {
+            self.in_vain += candidate.envelope().payload.len();
         }
     }
 

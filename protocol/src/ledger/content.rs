@@ -190,6 +190,11 @@ impl Run<'_> {
             let reason = "only its owner publishes a DataNet's manifests";
             return Err(Refusal::Forbidden { account: object.owner, reason });
         }
+        // Each one is as much work as its documents are many.
+        let proposed = datanet.proposed.and_then(|id| self.view.manifest(&id));
+        if proposed.is_some_and(|record| record.height == self.ctx.height) {
+            return Err(Refusal::Full { limit: 1, unit: "manifest of a DataNet in one block" });
+        }
         self.pay_object_fee(&object.owner)?;
         if let Some(superseded) = datanet.proposed {
             self.supersede(superseded, id, object.datanet);

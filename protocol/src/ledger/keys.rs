@@ -95,6 +95,8 @@ pub const UNBONDING_DUE: u8 = 0x63;
 pub const ABSENT: u8 = 0x64;
 /// What a validator failed to do for attribution.
 pub const DUTIES: u8 = 0x65;
+/// Who signed twice, and has nothing at stake any more.
+pub const TOMBSTONES: u8 = 0x66;
 
 fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![prefix];
@@ -304,6 +306,11 @@ pub fn committee(epoch: u64, datanet: &DataNetId) -> Vec<u8> {
 /// An account with a bond.
 pub fn candidate(validator: &Account) -> Vec<u8> {
     key(CANDIDATE, &[&validator.0])
+}
+
+/// A validator that signed twice and has nothing at stake any more.
+pub fn tombstone(validator: &Account) -> Vec<u8> {
+    key(TOMBSTONES, &[&validator.0])
 }
 
 /// The account that validates under a name, given the name's hash.

@@ -4,7 +4,8 @@
 //!
 //! - An operation pays its fee to the treasury, whatever it does; attesting and leaving jail are free. Operations of one
 //!   account follow each other by nonce without gaps, so none is ever carried out twice.
-//! - A receipt pays its model's price, exactly and at least `min_receipt_fee`, into escrow. Its id is never accepted again, so it needs no order.
+//! - A receipt pays its model's price, exactly and at least `min_receipt_fee` for each DataNet of its lineage, into escrow. Its id
+//!   is never accepted again, so it needs no order. A block opens work in a bounded number of DataNets.
 //! - A model names active manifests, of each DataNet at most one, so that every receipt can be attributed.
 //! - A receipt of a model by influence carries a trace, of as many dimensions as the model's rows, which are active; and its
 //!   server answers for it (see `rows`, `serving`).
@@ -14,18 +15,37 @@ use super::content::{field, state};
 use super::event::Event;
 use super::keys;
 use super::records::*;
-use super::run::{NONCE_WINDOW, Run};
+use super::run::{Context, NONCE_WINDOW, Run};
 use super::view::Read;
 use crate::crypto::document_hash;
 use crate::evidence::{Answer, AnswerTooLong, fold_answer};
+use crate::genesis::Params;
 use crate::ids::{DataNetId, ModelId, ObjectId, ReceiptId};
-use crate::limits::MAX_BASE_DEPTH;
+use crate::limits::{MAX_ANSWER_WORDS, MAX_BASE_DEPTH, MAX_BLOCK_WORKS, MAX_LINEAGE};
 use crate::objects::{Action, Drops, LineageEntry, Method, ModelManifest, Operation, Receipt};
 use crate::refusal::Refusal;
 use std::collections::BTreeSet;
 
 fn unknown(kind: &'static str, id: impl Into<ObjectId>) -> Refusal {
     Refusal::Unknown { kind, id: id.into() }
+}
+
+/// The least that a receipt pays for the search of so many DataNets.
+fn least_fee(params: &Params, datanets: usize) -> Drops {
+    Drops(params.min_receipt_fee.0.saturating_mul(datanets.max(1) as u128))
+}
+
+/// In how many DataNets a block may open work: what validators will say of it is half of what a block holds, and the
+/// receipts of any model find room.
+fn works_limit(ctx: &Context) -> usize {
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let members = match size(ctx.params.stake.committee_size) {
+        0 => ctx.validators.members().len(),
+        size => size.min(ctx.validators.members().len()),
+    };
+    let said_by_each = 2;
+    let works = size(ctx.params.max_block_envelopes) / 2 / (members.max(1) * said_by_each);
+    works.clamp(MAX_LINEAGE, MAX_BLOCK_WORKS)
 }
 
 impl Run<'_> {
@@ -139,12 +159,13 @@ impl Run<'_> {
         if object.fee != expected {
             return Err(Refusal::Fee { got: object.fee, expected });
         }
-        let least = self.ctx.params.min_receipt_fee;
+        let datanets: Vec<DataNetId> = model.lineage.iter().map(|source| source.datanet).collect();
+        let least = least_fee(&self.ctx.params, datanets.len());
         if object.fee < least {
             return Err(Refusal::MinimumFee { got: object.fee, least });
         }
         self.check_expiry(object.expiry)?;
-        let datanets: Vec<DataNetId> = model.lineage.iter().map(|source| source.datanet).collect();
+        self.check_works(&datanets)?;
         let evidence_bytes = self.check_evidence_bytes(&object.output, model.method, datanets.len() as u64)?;
         self.debit(&object.payer, object.fee)?;
         match (model.method, &object.trace) {
@@ -172,6 +193,7 @@ impl Run<'_> {
         self.view.put(keys::receipt(&id), &record);
         self.view.put(keys::answer(&id), &object.output);
         self.evidence_bytes += evidence_bytes;
+        self.works.extend(&datanets);
         self.sealed.push((id, datanets));
         Ok(())
     }
@@ -203,6 +225,16 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// May this block open work in these DataNets, beside those where it does already?
+    fn check_works(&self, datanets: &[DataNetId]) -> Result<(), Refusal> {
+        let limit = works_limit(self.ctx);
+        let more = datanets.iter().filter(|datanet| !self.works.contains(datanet)).count();
+        if self.works.len() + more > limit {
+            return Err(Refusal::Full { limit: limit as u64, unit: "DataNets to search for one block" });
+        }
+        Ok(())
+    }
+
     /// The room that an answer's evidence may take in a later block; refused when no block, or not this one, has it.
     fn check_evidence_bytes(&self, output: &str, method: Method, datanets: u64) -> Result<u64, Refusal> {
         let too_long = |error: AnswerTooLong| Refusal::Oversize {
@@ -212,6 +244,10 @@ impl Run<'_> {
         };
         let folded = fold_answer(output).map_err(too_long)?;
         let answer = Answer::of(&folded).map_err(too_long)?;
+        if answer.words().len() > MAX_ANSWER_WORDS {
+            let (got, limit) = (answer.words().len() as u64, MAX_ANSWER_WORDS as u64);
+            return Err(Refusal::TooMany { what: "words of the answer", got, limit });
+        }
         let limit = evidence_budget(&self.ctx.params);
         let bytes = evidence_bound(&answer, method).saturating_mul(datanets);
         if bytes > limit {

@@ -12,7 +12,9 @@
 //!   has the bond back. With more than two thirds against them, the bond is lost and the model out for ever.
 //! - **Forfeits**: half goes to the contributors of the model's data, as a base dividend, since it was they who were to be
 //!   robbed; and half to the treasury, since whoever cheats may be one of them, or in league with one.
-//! - Other rows may be offered in place of those that wait, until one is refuted: nobody withdraws what is found wrong.
+//! - Other rows may be offered in place of those that wait, until one is refuted: nobody withdraws what is found wrong. Once
+//!   it is drawn who looks at what, that costs the bond: or a builder would offer again and again until nobody looks at
+//!   what is false. The same rows may be offered from another host at any time; their draw stays.
 
 use super::content::{field, state};
 use super::event::Event;
@@ -65,12 +67,23 @@ impl Run<'_> {
         let seed =
             rows.seed.ok_or_else(|| state("the model", "its seed is drawn in the next epoch; offer rows after"))?;
         check_header(&offer.header, &model.weights, &seed)?;
+        let root = offer.header.root();
+        let drawn = rows.offer.take().filter(|former| former.beacon.is_some());
+        self.events.push(Event::RowsOffered { model: id, root });
+        if let Some(former) = drawn.as_ref().filter(|former| former.header.root() == root) {
+            let (height, beacon) = (former.height, former.beacon);
+            rows.offer = Some(RowsOffer { height, beacon, ..offer });
+            self.view.put(keys::model_rows(&id), &rows);
+            return Ok(());
+        }
+        if drawn.is_some() {
+            self.compensate(&id, std::mem::take(&mut rows.bond));
+        }
         let missing = self.ctx.params.influence.rows_bond.checked_sub(rows.bond).unwrap_or_default();
         self.debit(account, missing)?;
         rows.bond.0 += missing.0;
         rows.state = RowsState::Offered;
         rows.attested.clear();
-        self.events.push(Event::RowsOffered { model: id, root: offer.header.root() });
         rows.offer = Some(offer);
         self.view.put(keys::model_rows(&id), &rows);
         self.view.put(keys::undrawn_model(&id), &());

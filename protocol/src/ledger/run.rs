@@ -10,7 +10,7 @@ use crate::genesis::Params;
 use crate::ids::{Account, DataNetId, ReceiptId};
 use crate::objects::{Drops, Object};
 use crate::refusal::Refusal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far ahead of an account's next operation a pool keeps its operations.
 pub const NONCE_WINDOW: u64 = 64;
@@ -42,6 +42,8 @@ pub(super) struct Run<'a> {
     pub(super) events: Vec<Event>,
     /// Receipts sealed in this block, with the DataNets that must be searched.
     pub(super) sealed: Vec<(ReceiptId, Vec<DataNetId>)>,
+    /// The DataNets in which they open work.
+    pub(super) works: BTreeSet<DataNetId>,
     /// The bound of their evidence, in bytes.
     pub(super) evidence_bytes: u64,
     /// Payouts of this block, booked at its end.
@@ -71,6 +73,7 @@ impl<'a> Run<'a> {
             ctx,
             events: Vec::new(),
             sealed: Vec::new(),
+            works: BTreeSet::new(),
             evidence_bytes: 0,
             payouts: BTreeMap::new(),
             dividends: BTreeMap::new(),

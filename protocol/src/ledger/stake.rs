@@ -52,7 +52,7 @@ fn is_able(record: &ValidatorRecord, params: &StakeParams) -> bool {
 
 impl Run<'_> {
     pub(super) fn bond(&mut self, key: &Account, amount: Drops, payout: Account, name: &str) -> Result<(), Refusal> {
-        let known = self.view.candidate(key);
+        let known = self.view.candidate(key).or_else(|| self.view.record(&keys::tombstone(key)));
         let is_new = known.is_none();
         let mut record = match known {
             Some(record) => record,
@@ -229,15 +229,18 @@ impl Run<'_> {
         }
     }
 
-    /// Removes a validator that has nothing at stake and nothing to come; but never one that signed twice.
+    /// Removes a validator that has nothing at stake and nothing to come. Of one that signed twice the tombstone and the
+    /// name stay, but it takes no candidate's place: or a few could take them all, one after the other with the same money.
     fn forget_if_gone(&mut self, key: &Account, record: &ValidatorRecord) {
-        let tombstoned = matches!(record.state, ValidatorState::Tombstoned { .. });
-        if tombstoned || record.bond > Drops::ZERO || !self.view.unbonding(key).is_empty() {
+        if record.bond > Drops::ZERO || !self.view.unbonding(key).is_empty() {
             return;
+        }
+        match record.state {
+            ValidatorState::Tombstoned { .. } => self.view.put(keys::tombstone(key), record),
+            _ => self.view.remove(keys::candidate_name(&document_hash(record.name.as_bytes()))),
         }
         let count: u64 = self.view.record(keys::CANDIDATES).unwrap_or_default();
         self.view.put(keys::CANDIDATES.to_vec(), &count.saturating_sub(1));
-        self.view.remove(keys::candidate_name(&document_hash(record.name.as_bytes())));
         self.view.remove(keys::duties(key));
         self.view.remove(keys::candidate(key));
     }

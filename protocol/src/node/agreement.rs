@@ -56,9 +56,9 @@ impl Node {
     /// else after a moment for the others, or those who are far away would be absent from every certificate.
     pub(super) fn hurry_if_full(&mut self, now_ms: u64) {
         let params = &self.genesis.params;
-        let full = self.pool.len() >= params.max_block_envelopes as usize
-            || self.pool.bytes() as u64 >= params.max_block_bytes / 2;
-        // What fills the pool but no block, such as operations whose turn has not come, is no reason to hurry.
+        let (objects, bytes) = self.pool.ready();
+        let full = objects >= params.max_block_envelopes as usize || bytes as u64 >= params.max_block_bytes / 2;
+        // What fills the pool but no block is no reason to hurry.
         if !self.resting || !full || self.head.objects == 0 {
             return;
         }
@@ -377,6 +377,7 @@ impl Node {
         let fee = self.genesis.params.object_fee;
         let included = block.body.envelopes.iter().map(crate::objects::Envelope::id);
         let unpooled = included.filter(|id| self.pool.remove(id, fee).is_some()).collect();
+        self.pool.reorder_all(|account| self.state.account(account).nonce);
         let objects = u32::try_from(block.body.envelopes.len()).unwrap_or(u32::MAX);
         self.head = Head {
             height,

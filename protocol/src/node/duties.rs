@@ -191,7 +191,7 @@ impl Node {
         let sealed = seal(&object, &[&self.key], &self.genesis_hash).and_then(Verified::from_disk);
         let Ok(object) = sealed else { return false };
         let envelope = object.envelope().clone();
-        if self.take_object(object).is_err() {
+        if self.take_object(object, true).is_err() {
             return false;
         }
         self.own.insert(envelope.id());

@@ -36,7 +36,7 @@ use crate::epoch::{Host, SignRecord};
 use crate::genesis::{Genesis, GenesisError};
 use crate::ids::{Account, BlockId, Hash32, ObjectId};
 use crate::ledger::{self, Context, Executed, Read as _, State};
-use crate::objects::{Envelope, Object};
+use crate::objects::{Drops, Envelope};
 use crate::refusal::Refusal;
 use crate::tree::Tree;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -189,8 +189,15 @@ impl Node {
         for envelope in restored.pool {
             let object = Verified::from_disk(envelope).map_err(|error| damaged("pool", error.to_string()))?;
             own.insert(object.id());
-            // What was acknowledged stays: promises were weighed when it came in.
-            let _ = pool.insert(object, crate::objects::Drops(u128::MAX), genesis.params.object_fee);
+            // What was acknowledged stays: promises and room were weighed when it came in.
+            let (payer, _) = pool::cost(object.object(), genesis.params.object_fee);
+            let terms = pool::Terms {
+                available: Drops(u128::MAX),
+                nonce: state.account(&payer).nonce,
+                object_fee: genesis.params.object_fee,
+                is_own: true,
+            };
+            let _ = pool.insert(object, terms);
         }
         let set = Arc::new(state.validators().ok_or_else(|| damaged("ledger", "it has no validators".to_owned()))?);
         let host = Host::new(key.clone(), genesis_hash, set.clone(), record);
@@ -313,17 +320,9 @@ impl Node {
 
     /// The next nonce of an account, its waiting operations included.
     pub fn next_nonce(&self, account: &Account) -> u64 {
-        let taken = |object: &Verified| match object.object() {
-            Object::Operation(operation) if operation.account == *account => Some(operation.nonce),
-            _ => None,
-        };
-        let taken: BTreeSet<u64> = self.pool.iter().filter_map(taken).collect();
         // The first that is free: one that was dropped leaves a gap, and all after it would wait for ever.
-        let mut nonce = self.state.account(account).nonce;
-        while taken.contains(&nonce) {
-            nonce += 1;
-        }
-        nonce
+        let next = self.state.account(account).nonce;
+        self.pool.nonces(account).fold(next, |free, nonce| free + u64::from(nonce == free))
     }
 
     /// The height and round that is being agreed on.
@@ -364,7 +363,7 @@ impl Node {
     /// An object from a person or a peer.
     fn on_object(&mut self, now_ms: u64, object: Verified, source: Source) {
         let id = object.id();
-        let result = self.take_object(object.clone());
+        let result = self.take_object(object.clone(), false);
         match source {
             Source::Local(token) => {
                 if result.is_ok() {
@@ -389,12 +388,12 @@ impl Node {
         self.hurry_if_full(now_ms);
     }
 
-    fn take_object(&mut self, object: Verified) -> Result<(), Refusal> {
+    fn take_object(&mut self, object: Verified, is_own: bool) -> Result<(), Refusal> {
         ledger::check_object(&self.state, &self.next_context()?, &object)?;
-        let fee = self.genesis.params.object_fee;
-        let (payer, _) = pool::cost(object.object(), fee);
-        let available = self.state.account(&payer).available;
-        self.pool.insert(object, available, fee)
+        let object_fee = self.genesis.params.object_fee;
+        let payer = self.state.account(&pool::cost(object.object(), object_fee).0);
+        let terms = pool::Terms { available: payer.available, nonce: payer.nonce, object_fee, is_own };
+        self.pool.insert(object, terms)
     }
 
     /// The ledger's view of the block after the head.
@@ -410,7 +409,8 @@ impl Node {
             Err(refusal) => Some((object.id(), refusal)),
             Ok(()) => None,
         };
-        let dropped: Vec<_> = self.pool.iter().filter_map(check).collect();
+        // An operation is looked at when its turn has come: before, that would cost its author nothing.
+        let dropped: Vec<_> = self.pool.iter().filter(|object| !self.pool.is_early(object)).filter_map(check).collect();
         self.drop_from_pool(dropped);
     }
 
@@ -421,7 +421,7 @@ impl Node {
         let fee = self.genesis.params.object_fee;
         self.persist(Write::Unpool(dropped.iter().map(|(id, _)| *id).collect()));
         for (id, refusal) in dropped {
-            self.pool.remove(&id, fee);
+            self.pool.drop_object(&id, fee, |account| self.state.account(account).nonce);
             self.effect(Effect::Tell(Notice::Dropped { id, refusal }));
         }
     }

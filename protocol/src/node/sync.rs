@@ -89,14 +89,17 @@ impl Sync {
         trusted.map(|known| known.height).max()
     }
 
-    fn remember(&mut self, peer: &Peer, height: u64, lowest: Option<u64>) {
+    fn remember(&mut self, now_ms: u64, peer: &Peer, height: u64, lowest: Option<u64>) {
         if !self.peers.contains_key(peer) && self.peers.len() >= MAX_PEERS {
             let worst = self.peers.iter().max_by_key(|(_, known)| (known.failures, u64::MAX - known.height));
             let Some(worst) = worst.map(|(peer, _)| peer.clone()) else { return };
             self.peers.remove(&worst);
         }
         let known = self.peers.entry(peer.clone()).or_default();
-        known.height = known.height.max(height);
+        // While it is left alone, what it claims counts for nothing.
+        if known.not_before_ms <= now_ms {
+            known.height = known.height.max(height);
+        }
         known.lowest = lowest.unwrap_or(known.lowest);
     }
 
@@ -150,13 +153,13 @@ impl Node {
 
     /// What a peer says of itself.
     pub(super) fn on_peer_status(&mut self, now_ms: u64, peer: Peer, height: u64, lowest: u64) {
-        self.sync.remember(&peer, 0, Some(lowest));
+        self.sync.remember(now_ms, &peer, 0, Some(lowest));
         self.on_peer_height(now_ms, peer, height);
     }
 
     /// A peer says that it has committed `height`.
     pub(super) fn on_peer_height(&mut self, now_ms: u64, peer: Peer, height: u64) {
-        self.sync.remember(&peer, height, None);
+        self.sync.remember(now_ms, &peer, height, None);
         if height > self.head.height + 1 {
             self.ask_for_blocks(now_ms);
         } else if height > self.head.height && !self.sync.patient && self.sync.asked.is_empty() {

@@ -7,7 +7,7 @@ use protocol::envelope::Verified;
 use protocol::genesis::Params;
 use protocol::ids::*;
 use protocol::influence::*;
-use protocol::ledger::records::{Role, RowsState, Settlement};
+use protocol::ledger::records::{Role, RowsOffer, RowsState, Settlement};
 use protocol::ledger::*;
 use protocol::objects::*;
 use protocol::refusal::Refusal;
@@ -302,6 +302,46 @@ fn a_server_answers_until_the_last_moment_at_which_its_receipt_may_be_settled() 
     assert!(amounts(&story.world.settlement(&receipt), Role::Serving).is_empty());
     let locked = params.influence.penalty(story.world.record(&receipt).fee);
     assert_eq!(story.world.state.server(&who(SERVER)).forfeited, locked);
+}
+
+#[test]
+fn whoever_offers_other_rows_once_they_are_drawn_loses_the_bond() {
+    let mut story = Story::new();
+    let other = Header { exponent: 19, ..story.header() };
+    let bonds = |story: &Story| {
+        let start = START - 2 * story.world.genesis.params.object_fee.0;
+        let spent = start - story.world.available(BUILDER);
+        spent / BOND
+    };
+    // In the block after, nobody knows yet who will look at what.
+    for (header, bond) in [(other.clone(), 1), (story.header(), 1)] {
+        let offer = story.offer_of(BUILDER, header);
+        story.world.block(&[offer]);
+        assert_eq!(bonds(&story), bond);
+    }
+    story.world.idle(1);
+    let drawn =
+        |story: &Story| story.world.state.model_rows(&story.model).and_then(|rows| rows.offer).expect("offered");
+    let first = drawn(&story);
+    assert!(first.beacon.is_some());
+    // The same rows again, from elsewhere: nothing is drawn anew, nothing costs, and what was said of them counts.
+    let attest = story.attest(0);
+    story.world.block(&[attest]);
+    let (model, header) = (story.model, Box::new(story.header()));
+    let action = Action::OfferRows { model, header, artifact: Hash32([9; 32]), bytes: 1_000, host: b"other".to_vec() };
+    let offer = story.world.operation(BUILDER, action);
+    story.world.block(&[offer]);
+    assert_eq!(drawn(&story), RowsOffer { host: b"other".to_vec(), ..first });
+    assert_eq!(story.world.state.model_rows(&story.model).expect("offered").attested.len(), 1);
+    assert_eq!(bonds(&story), 1);
+    // Other rows: the bond goes to those whose data it is, and to the treasury.
+    let treasury = story.world.state.treasury().0;
+    let offer = story.offer_of(BUILDER, other);
+    story.world.block(&[offer]);
+    assert_eq!(bonds(&story), 2);
+    assert_eq!(story.world.state.treasury().0, treasury + BOND / 2 + story.world.genesis.params.object_fee.0);
+    assert_eq!(drawn(&story).beacon, None);
+    assert!(story.world.state.model_rows(&story.model).expect("offered").attested.is_empty());
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod money;
 mod offences;
 mod phases;
 mod presence;
+mod pressure;
 mod propose;
 mod refusals;
 mod stake;

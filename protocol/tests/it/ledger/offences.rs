@@ -81,7 +81,16 @@ fn a_double_signature_costs_a_part_of_everything_and_every_later_vote() {
     world.block(&[rest]);
     world.idle(world.genesis.params.stake.unbonding_epochs);
     assert_eq!(world.state.account(&payout(3)).available.0, 13 * CREDIT - lost.0);
-    assert!(world.state.candidate(&who(3)).is_some(), "it is never forgotten");
+    // It takes nobody's place, but is never forgotten; nor is its name free.
+    assert_eq!(world.state.candidate(&who(3)), None);
+    let again = Action::Bond { amount: Drops(CREDIT), payout: payout(3), name: "again".into() };
+    let gift = world.operation(100, Action::Transfer { to: who(3), amount: Drops(2 * CREDIT) });
+    world.block(&[gift]);
+    let again = world.operation(3, again);
+    assert!(matches!(world.refused(&again), Some(Refusal::State { what: "the validator", .. })));
+    let name = "validator-3".to_owned();
+    let namesake = world.operation(100, Action::Bond { amount: Drops(CREDIT), payout: who(150), name });
+    assert!(matches!(world.refused(&namesake), Some(Refusal::State { what: "the name", .. })));
 }
 
 #[test]
