@@ -106,6 +106,8 @@ pub struct Node {
     address: Account,
     /// The validators of the height after the head.
     set: Arc<ValidatorSet>,
+    /// What holds for the block after the head, as [`Node::state`] says.
+    context: Option<Arc<Context>>,
     state: State,
     tree: Tree,
     head: Head,
@@ -200,6 +202,7 @@ impl Node {
             genesis_hash,
             key,
             set,
+            context: None,
             state,
             tree,
             head,
@@ -228,9 +231,10 @@ impl Node {
         Ok(node)
     }
 
-    /// Tells agreement who validates around the head, as the ledger says.
+    /// Takes note of what holds after the head, and tells agreement who validates around it, as the ledger says.
     fn know_sets(&mut self) {
         let (last, open, next) = (self.state.last_validators(), self.state.validators(), self.state.next_validators());
+        self.context = Context::next(&self.state).map(Arc::new);
         let height = self.head.height;
         let same = |set: ValidatorSet, known: &Arc<ValidatorSet>| {
             if set == **known { known.clone() } else { Arc::new(set) }
@@ -398,8 +402,8 @@ impl Node {
     }
 
     /// The ledger's view of the block after the head.
-    fn next_context(&self) -> Result<Context, Refusal> {
-        Context::next(&self.state)
+    fn next_context(&self) -> Result<Arc<Context>, Refusal> {
+        (self.context.clone())
             .ok_or_else(|| Refusal::Unavailable { reason: "the ledger has no genesis".to_owned() })
     }
 
