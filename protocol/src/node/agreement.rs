@@ -12,6 +12,7 @@ use crate::ledger::{self, Executed, Limits};
 use crate::limits::MAX_CLOCK_DRIFT_MS;
 use crate::objects::{Evidence, Object};
 use crate::wire::{ConsensusMessage, SignedVote};
+use std::sync::Arc;
 
 /// Milliseconds that late precommits have when a whole block waits already: a way around the world.
 const GATHER_MS: u64 = 250;
@@ -180,7 +181,7 @@ impl Node {
     }
 
     /// Checks a block against the head and runs it through the ledger.
-    fn execute(&mut self, block: &Block) -> Result<Executed, String> {
+    fn execute(&mut self, block: &Block) -> Result<Arc<Executed>, String> {
         let (header, body) = (&block.header, &block.body);
         let expect = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
         expect(header.height == self.head.height + 1, "it is not of the next height")?;
@@ -207,7 +208,10 @@ impl Node {
             };
             verified.push(object);
         }
-        ledger::execute_block(&self.state, block, &verified).map_err(|error| with_causes(&error))
+        let execute = || ledger::execute_block(&self.state, block, &verified).map(Arc::new);
+        #[cfg(any(test, feature = "sim"))]
+        let execute = || ledger::memo::executed(self.head.state_root, block.id(), execute);
+        execute().map_err(|error| with_causes(&error))
     }
 
     /// The hash of the set that decides the height after the open one.
@@ -369,7 +373,8 @@ impl Node {
     }
 
     /// Makes a decided epoch durable and moves on: block, certificate, ledger and Merkle state in one write.
-    fn commit(&mut self, block: Block, certificate: Certificate, executed: Executed) {
+    fn commit(&mut self, block: Block, certificate: Certificate, executed: Arc<Executed>) {
+        let executed = Arc::unwrap_or_clone(executed);
         let height = block.header.height;
         let update = match self.tree.update(height, &executed.changes) {
             Ok(update) => update,

@@ -118,7 +118,7 @@ pub struct Node {
     /// What this node acknowledged or made itself, and so must bring into a block.
     own: BTreeSet<ObjectId>,
     /// Ledger results of the valid blocks of the open height.
-    executed: BTreeMap<BlockId, Executed>,
+    executed: BTreeMap<BlockId, Arc<Executed>>,
     blocks: fetch::Blocks,
     heard: hearing::Heard,
     /// Validators that were heard of at the next height while this node rests.
@@ -394,7 +394,11 @@ impl Node {
     }
 
     fn take_object(&mut self, object: Verified) -> Result<(), Refusal> {
-        ledger::check_object(&self.state, &self.next_context()?, &object)?;
+        let context = self.next_context()?;
+        let check = || ledger::check_object(&self.state, &context, &object);
+        #[cfg(any(test, feature = "sim"))]
+        let check = || ledger::memo::checked(self.head.state_root, object.id(), check);
+        check()?;
         let fee = self.genesis.params.object_fee;
         let (payer, _) = pool::cost(object.object(), fee);
         let available = self.state.account(&payer).available;
