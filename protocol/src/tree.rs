@@ -65,14 +65,14 @@ impl Default for Tree {
 
 /// The nodes that the latest version reaches.
 #[derive(Clone, Debug, Default)]
-struct Nodes(BTreeMap<NodeKey, Arc<Node>>);
+struct Nodes(BTreeMap<Arc<NodeKey>, Arc<Node>>);
 
 /// The nodes that one version makes, and those that it makes needless.
 #[derive(Clone, Debug)]
 struct Step {
-    root: Hash32,
-    new: Vec<(NodeKey, Arc<Node>)>,
-    stale: Vec<NodeKey>,
+    new: Vec<(Arc<NodeKey>, Arc<Node>)>,
+    stale: Vec<Arc<NodeKey>>,
+    update: TreeUpdate,
 }
 
 /// What one version changes.
@@ -130,7 +130,7 @@ impl Tree {
             match (borsh::from_slice::<NodeKey>(&key), borsh::from_slice(&value)) {
                 (Ok(node_key), Ok(node)) => {
                     tree.version = tree.version.max(Some(node_key.version()));
-                    tree.nodes.0.insert(node_key, Arc::new(node));
+                    tree.nodes.0.insert(Arc::new(node_key), Arc::new(node));
                 }
                 _ => return Err(TreeError::Unsound { key }),
             };
@@ -148,7 +148,7 @@ impl Tree {
     pub fn begin_at(version: u64, entries: &Changes) -> Result<(Self, TreeUpdate), TreeError> {
         let mut tree = Self::default();
         if let Some(before) = version.checked_sub(1) {
-            tree.nodes.0.insert(root_key(before), Arc::new(Node::Null));
+            tree.nodes.0.insert(Arc::new(root_key(before)), Arc::new(Node::Null));
             tree.version = Some(before);
         }
         let mut update = tree.update(version, entries)?;
@@ -174,13 +174,9 @@ impl Tree {
         for key in &step.stale {
             self.nodes.0.remove(key);
         }
-        self.nodes.0.extend(step.new.iter().cloned());
-        (self.version, self.root) = (Some(version), step.root);
-        Ok(TreeUpdate {
-            root: step.root,
-            nodes: step.new.iter().map(|(key, node)| (canonical(key), canonical(node.as_ref()))).collect(),
-            stale: step.stale.iter().map(canonical).collect(),
-        })
+        self.nodes.0.extend(step.new);
+        (self.version, self.root) = (Some(version), step.update.root);
+        Ok(step.update)
     }
 
     /// What a version changes. The library removes entries one by one, but writes many at once, each inner node on their
@@ -213,8 +209,13 @@ impl Tree {
         let mut stale: BTreeSet<NodeKey> = stale.into_iter().map(|index| index.node_key).collect();
         stale.retain(|key| key.version() < version);
         stale.extend(old_root);
-        let new = new.into_iter().map(|(key, node)| (key, Arc::new(node))).collect();
-        Ok(Step { root: Hash32(root.0), new, stale: stale.into_iter().collect() })
+        let update = TreeUpdate {
+            root: Hash32(root.0),
+            nodes: new.iter().map(|(key, node)| (canonical(key), canonical(node))).collect(),
+            stale: stale.iter().map(canonical).collect(),
+        };
+        let new = new.into_iter().map(|(key, node)| (Arc::new(key), Arc::new(node))).collect();
+        Ok(Step { new, stale: stale.into_iter().map(Arc::new).collect(), update })
     }
 
     /// The latest version, which is the height; none before the genesis.

@@ -11,13 +11,12 @@ use crate::ledger::Changes;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 /// The root before, the version, and the hash of the changes.
 type Name = (Hash32, u64, Hash32);
 
 thread_local! {
-    static STEPS: RefCell<Option<BTreeMap<Name, Rc<Step>>>> = const { RefCell::new(None) };
+    static STEPS: RefCell<Option<BTreeMap<Name, Step>>> = const { RefCell::new(None) };
 }
 
 /// As long as this lives, its thread remembers the steps that it makes.
@@ -44,14 +43,14 @@ pub(super) fn remembered(
     version: u64,
     changes: &Changes,
     make: impl FnOnce() -> anyhow::Result<Step>,
-) -> anyhow::Result<Rc<Step>> {
+) -> anyhow::Result<Step> {
     STEPS.with_borrow_mut(|steps| {
-        let Some(steps) = steps else { return make().map(Rc::new) };
+        let Some(steps) = steps else { return make() };
         let name = (root, version, Hash32(blake3::hash(&canonical(changes)).into()));
         if let Some(step) = steps.get(&name) {
             return Ok(step.clone());
         }
-        let step = Rc::new(make()?);
+        let step = make()?;
         steps.insert(name, step.clone());
         Ok(step)
     })
