@@ -1,8 +1,8 @@
 //! What a simulation leaves: a digest of everything that happened, counts of faults, and the event log if asked for.
 
 use super::world::NodeIndex;
-use crate::genesis::canonical;
 use crate::node::{Effect, Write};
+use borsh::BorshSerialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 #[derive(Debug)]
 pub struct Journal {
     digest: blake3::Hasher,
+    /// Where bytes are put together for the digest.
+    bytes: Vec<u8>,
     log: Option<String>,
     /// Faults injected, by kind.
     pub faults: BTreeMap<&'static str, u64>,
@@ -18,7 +20,7 @@ pub struct Journal {
 impl Journal {
     /// An empty one; with a log in words, if `logged`.
     pub fn new(logged: bool) -> Self {
-        Self { digest: blake3::Hasher::new(), log: logged.then(String::new), faults: BTreeMap::new() }
+        Self { digest: blake3::Hasher::new(), bytes: Vec::new(), log: logged.then(String::new), faults: BTreeMap::new() }
     }
 
     /// A fault was injected.
@@ -33,14 +35,18 @@ impl Journal {
         self.digest.update(&now_ms.to_le_bytes());
         self.digest.update(&(node as u64).to_le_bytes());
         match effect {
-            Effect::OfferBlock(block) => self.digest.update(&block.id().0),
-            Effect::Persist(Write::Commit(commit)) => {
-                self.digest.update(&canonical(&commit.certificate));
-                self.digest.update(&canonical(&commit.changes))
-            }
-            other => self.digest.update(&canonical(other)),
-        };
+            Effect::OfferBlock(block) => self.update(&block.id()),
+            Effect::Persist(Write::Commit(commit)) => self.update(&(&commit.certificate, &commit.changes)),
+            other => self.update(other),
+        }
         self.note(now_ms, node, || describe(effect));
+    }
+
+    fn update(&mut self, record: &impl BorshSerialize) {
+        self.bytes.clear();
+        // Writing to memory does not fail.
+        let _ = record.serialize(&mut self.bytes);
+        self.digest.update(&self.bytes);
     }
 
     /// Writes a line of the log, if there is one.
