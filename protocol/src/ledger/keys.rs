@@ -97,7 +97,8 @@ pub const ABSENT: u8 = 0x64;
 pub const DUTIES: u8 = 0x65;
 
 fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = vec![prefix];
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(prefix);
     for part in parts {
         key.extend_from_slice(part);
     }
