@@ -6,11 +6,14 @@ use borsh::BorshSerialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// So many bytes are hashed together.
+const ENOUGH: usize = 64 * 1024;
+
 /// The record of one run.
 #[derive(Debug)]
 pub struct Journal {
     digest: blake3::Hasher,
-    /// Where bytes are put together for the digest.
+    /// Bytes that wait for the digest: many together are hashed several times as fast.
     bytes: Vec<u8>,
     log: Option<String>,
     /// Faults injected, by kind.
@@ -26,27 +29,31 @@ impl Journal {
     /// A fault was injected.
     pub fn fault(&mut self, now_ms: u64, node: NodeIndex, kind: &'static str) {
         *self.faults.entry(kind).or_default() += 1;
-        self.digest.update(kind.as_bytes());
+        self.update(kind.as_bytes());
         self.note(now_ms, node, || format!("FAULT {kind}"));
     }
 
     /// A node asked for something. All of it enters the digest, of blocks only their id.
     pub fn effect(&mut self, now_ms: u64, node: NodeIndex, effect: &Effect) {
-        self.digest.update(&now_ms.to_le_bytes());
-        self.digest.update(&(node as u64).to_le_bytes());
-        match effect {
-            Effect::OfferBlock(block) => self.update(&block.id()),
-            Effect::Persist(Write::Commit(commit)) => self.update(&(&commit.certificate, &commit.changes)),
-            other => self.update(other),
-        }
+        self.update(&now_ms.to_le_bytes());
+        self.update(&(node as u64).to_le_bytes());
+        // Writing to memory does not fail.
+        let _ = match effect {
+            Effect::OfferBlock(block) => block.id().serialize(&mut self.bytes),
+            Effect::Persist(Write::Commit(commit)) => {
+                (&commit.certificate, &commit.changes).serialize(&mut self.bytes)
+            }
+            other => other.serialize(&mut self.bytes),
+        };
         self.note(now_ms, node, || describe(effect));
     }
 
-    fn update(&mut self, record: &impl BorshSerialize) {
-        self.bytes.clear();
-        // Writing to memory does not fail.
-        let _ = record.serialize(&mut self.bytes);
-        self.digest.update(&self.bytes);
+    fn update(&mut self, bytes: &[u8]) {
+        if self.bytes.len() >= ENOUGH {
+            self.digest.update(&self.bytes);
+            self.bytes.clear();
+        }
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Writes a line of the log, if there is one.
@@ -59,7 +66,7 @@ impl Journal {
 
     /// The digest so far.
     pub fn digest(&self) -> [u8; 32] {
-        *self.digest.finalize().as_bytes()
+        *self.digest.clone().update(&self.bytes).finalize().as_bytes()
     }
 
     /// The log, if there is one.
