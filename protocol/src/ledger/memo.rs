@@ -18,8 +18,8 @@ const MAX_ANSWERS: usize = 4_096;
 
 #[derive(Default)]
 struct Answers {
-    executed: BTreeMap<(Hash32, BlockId), Arc<Executed>>,
-    checked: BTreeMap<(Hash32, ObjectId), Result<(), Refusal>>,
+    executed: BTreeMap<(BlockId, Hash32), Arc<Executed>>,
+    checked: BTreeMap<(ObjectId, Hash32), Result<(), Refusal>>,
 }
 
 thread_local! {
@@ -53,14 +53,14 @@ pub(crate) fn executed<E>(
 ) -> Result<Arc<Executed>, E> {
     ANSWERS.with_borrow_mut(|answers| {
         let Some(Answers { executed, .. }) = answers else { return make() };
-        if let Some(known) = executed.get(&(root, block)) {
+        if let Some(known) = executed.get(&(block, root)) {
             return Ok(known.clone());
         }
         let made = make()?;
         if executed.len() >= MAX_ANSWERS {
             executed.clear();
         }
-        executed.insert((root, block), made.clone());
+        executed.insert((block, root), made.clone());
         Ok(made)
     })
 }
@@ -76,6 +76,6 @@ pub(crate) fn checked(
         if checked.len() >= MAX_ANSWERS {
             checked.clear();
         }
-        checked.entry((root, object)).or_insert_with(make).clone()
+        checked.entry((object, root)).or_insert_with(make).clone()
     })
 }
