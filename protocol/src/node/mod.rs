@@ -407,8 +407,7 @@ impl Node {
 
     /// The ledger's view of the block after the head.
     fn next_context(&self) -> Result<Arc<Context>, Refusal> {
-        (self.context.clone())
-            .ok_or_else(|| Refusal::Unavailable { reason: "the ledger has no genesis".to_owned() })
+        (self.context.clone()).ok_or_else(|| Refusal::Unavailable { reason: "the ledger has no genesis".to_owned() })
     }
 
     /// Drops what can never enter a block any more, and says so.

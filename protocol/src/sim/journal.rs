@@ -23,7 +23,12 @@ pub struct Journal {
 impl Journal {
     /// An empty one; with a log in words, if `logged`.
     pub fn new(logged: bool) -> Self {
-        Self { digest: blake3::Hasher::new(), bytes: Vec::new(), log: logged.then(String::new), faults: BTreeMap::new() }
+        Self {
+            digest: blake3::Hasher::new(),
+            bytes: Vec::new(),
+            log: logged.then(String::new),
+            faults: BTreeMap::new(),
+        }
     }
 
     /// A fault was injected.
@@ -40,9 +45,7 @@ impl Journal {
         // Writing to memory does not fail.
         let _ = match effect {
             Effect::OfferBlock(block) => block.id().serialize(&mut self.bytes),
-            Effect::Persist(Write::Commit(commit)) => {
-                (&commit.certificate, &commit.changes).serialize(&mut self.bytes)
-            }
+            Effect::Persist(Write::Commit(commit)) => (&commit.certificate, &commit.changes).serialize(&mut self.bytes),
             other => other.serialize(&mut self.bytes),
         };
         self.note(now_ms, node, || describe(effect));
