@@ -18,6 +18,7 @@ use crate::objects::Checkpoint;
 use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -130,22 +131,28 @@ impl Purpose {
     }
 }
 
-fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
+fn derive_from(context: &ContextKey, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_from_context_key(context);
     for part in parts {
         hasher.update(part);
     }
     hasher.finalize().into()
 }
 
-/// [`derive`] where so many short things are hashed that hashing the context every time would cost as much again.
-fn derive_from(context: &ContextKey, bytes: &[u8]) -> [u8; 32] {
-    blake3::Hasher::new_from_context_key(context).update(bytes).finalize().into()
+/// A hash for the purpose that the context names. The context is hashed once: what is hashed is mostly short, and hashing
+/// the context every time would cost as much again.
+macro_rules! derive {
+    ($context:literal, $parts:expr) => {{
+        static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context($context));
+        derive_from(&KEY, $parts)
+    }};
 }
 
 /// The id of an object: a hash of its payload's exact bytes.
 pub fn object_id(kind: Kind, payload: &[u8]) -> ObjectId {
-    ObjectId(derive(kind.id_context(), &[payload]))
+    static KEYS: LazyLock<BTreeMap<Kind, ContextKey>> =
+        LazyLock::new(|| Kind::ALL.map(|kind| (kind, hash_derive_key_context(kind.id_context()))).into());
+    ObjectId(derive_from(&KEYS[&kind], &[payload]))
 }
 
 /// The content address of a document: plain BLAKE3, so that any tool can check it.
@@ -155,12 +162,12 @@ pub fn document_hash(bytes: &[u8]) -> Hash32 {
 
 /// The root of a segment: a hash of its header without the root itself, which names the hash of each section.
 pub fn segment_root(header: &[u8]) -> Hash32 {
-    Hash32(derive("tributary v1 segment", &[header]))
+    Hash32(derive!("tributary v1 segment", &[header]))
 }
 
 /// The id of a contributor who has no account, only a name: in indices that belong to no network.
 pub fn named_contributor(name: &str) -> [u8; 32] {
-    derive("tributary v1 named contributor", &[name.as_bytes()])
+    derive!("tributary v1 named contributor", &[name.as_bytes()])
 }
 
 /// A number by which a segment finds a word. It depends on the hash of the segment's text, so that nobody can choose words
@@ -173,64 +180,64 @@ pub fn word_number(text: &Hash32, word: &[u8]) -> u64 {
 
 /// The id of a block: a hash of its header's canonical bytes.
 pub fn block_id(header: &[u8]) -> BlockId {
-    BlockId(derive("tributary v1 block", &[header]))
+    BlockId(derive!("tributary v1 block", &[header]))
 }
 
 /// The hash of a block's body, which its header names.
 pub fn body_hash(body: &[u8]) -> Hash32 {
-    Hash32(derive("tributary v1 block body", &[body]))
+    Hash32(derive!("tributary v1 block body", &[body]))
 }
 
 /// The hash of a genesis file's canonical bytes: the network's name in everything that is signed.
 pub fn genesis_hash(genesis: &[u8]) -> Hash32 {
-    Hash32(derive("tributary v1 genesis", &[genesis]))
+    Hash32(derive!("tributary v1 genesis", &[genesis]))
 }
 
 /// The hash of a validator set, which its votes and headers name.
 pub fn validators_hash(validators: &[u8]) -> Hash32 {
-    Hash32(derive("tributary v1 validators", &[validators]))
+    Hash32(derive!("tributary v1 validators", &[validators]))
 }
 
 /// Public randomness of an epoch, drawn from the commit certificate of the one before.
 pub fn beacon(certificate: &[u8]) -> Hash32 {
-    Hash32(derive("tributary v1 beacon", &[certificate]))
+    Hash32(derive!("tributary v1 beacon", &[certificate]))
 }
 
 /// Draws a validator's place for a DataNet's committee: a number that nobody could choose.
 pub fn committee_draw(beacon: &Hash32, datanet: &DataNetId, validator: &Account) -> [u8; 32] {
-    derive("tributary v1 committee", &[&beacon.0, &datanet.0, &validator.0])
+    derive!("tributary v1 committee", &[&beacon.0, &datanet.0, &validator.0])
 }
 
 /// When in each period a validator's place for a DataNet is drawn anew.
 pub fn committee_turn(datanet: &DataNetId, validator: &Account) -> [u8; 32] {
-    derive("tributary v1 committee turn", &[&datanet.0, &validator.0])
+    derive!("tributary v1 committee turn", &[&datanet.0, &validator.0])
 }
 
 /// The root that validators agree on: the hash of an attribution body's canonical bytes.
 pub fn attribution_root(body: &[u8]) -> Hash32 {
-    Hash32(derive("tributary v1 attribution", &[body]))
+    Hash32(derive!("tributary v1 attribution", &[body]))
 }
 
 /// What a validator publishes before its root. The key inside makes a copy of it useless to anyone else.
 pub fn attribution_commitment(validator: &Account, epoch: u64, datanet: &DataNetId, root: &Hash32) -> Hash32 {
     let parts: [&[u8]; 4] = [&validator.0, &epoch.to_be_bytes(), &datanet.0, &root.0];
-    Hash32(derive("tributary v1 attribution commitment", &parts))
+    Hash32(derive!("tributary v1 attribution commitment", &parts))
 }
 
 /// The content root of a manifest version: documents in order, after the parent's root.
 pub fn content_root(parent: &Hash32, documents: &[Hash32]) -> Hash32 {
     let documents: Vec<u8> = documents.iter().flat_map(|hash| hash.0).collect();
-    Hash32(derive("tributary v1 content", &[&parent.0, &documents]))
+    Hash32(derive!("tributary v1 content", &[&parent.0, &documents]))
 }
 
 /// What a receipt says of its prompt. The salt keeps short prompts from being guessed.
 pub fn prompt_commitment(salt: &[u8; 32], prompt: &str) -> Hash32 {
-    Hash32(derive("tributary v1 prompt", &[salt, prompt.as_bytes()]))
+    Hash32(derive!("tributary v1 prompt", &[salt, prompt.as_bytes()]))
 }
 
 /// A training example: a passage of a document, from one byte to another.
 pub fn influence_example(document: &Hash32, start: u64, end: u64) -> Hash32 {
-    Hash32(derive("tributary v1 influence example", &[&document.0, &start.to_le_bytes(), &end.to_le_bytes()]))
+    Hash32(derive!("tributary v1 influence example", &[&document.0, &start.to_le_bytes(), &end.to_le_bytes()]))
 }
 
 /// The leaf of an influence row: the gradient in integers, bound to its example and contribution.
@@ -250,40 +257,39 @@ pub fn influence_row(example: &Hash32, contribution: &ContributionId, scale: u32
 
 /// An inner node of the tree over influence rows.
 pub fn influence_node(left: &Hash32, right: &Hash32) -> Hash32 {
-    static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tributary v1 influence node"));
-    Hash32(derive_from(&KEY, &[left.0, right.0].concat()))
+    Hash32(derive!("tributary v1 influence node", &[&left.0, &right.0]))
 }
 
 /// The root of a tree over no influence rows.
 pub fn influence_empty() -> Hash32 {
-    Hash32(derive("tributary v1 influence empty", &[]))
+    Hash32(derive!("tributary v1 influence empty", &[]))
 }
 
 /// The influence root: a hash of the header's bytes without the root itself.
 pub fn influence_root(header: &[u8]) -> Hash32 {
-    Hash32(derive("tributary v1 influence", &[header]))
+    Hash32(derive!("tributary v1 influence", &[header]))
 }
 
 /// The hash of a layout's canonical bytes: which parameters the entries of influence rows belong to.
 pub fn influence_layout(layout: &[u8]) -> Hash32 {
-    Hash32(derive("tributary v1 influence layout", &[layout]))
+    Hash32(derive!("tributary v1 influence layout", &[layout]))
 }
 
 /// The seed of everything random about a model's influence rows. The beacon is drawn after checkpoint and data are
 /// committed, so that nobody fits data to what a projection does not see.
 pub fn influence_seed(checkpoint: &Hash32, data: &Hash32, beacon: &Hash32) -> [u8; 32] {
-    derive("tributary v1 influence seed", &[&checkpoint.0, &data.0, &beacon.0])
+    derive!("tributary v1 influence seed", &[&checkpoint.0, &data.0, &beacon.0])
 }
 
 /// The digest of a checkpoint: names, hashes and lengths of its files, and how training text is cut into examples.
 pub fn checkpoint_digest(checkpoint: &Checkpoint) -> Hash32 {
-    Hash32(derive("tributary v1 checkpoint", &[&canonical(&(&checkpoint.files, checkpoint.window))]))
+    Hash32(derive!("tributary v1 checkpoint", &[&canonical(&(&checkpoint.files, checkpoint.window))]))
 }
 
 /// What a model's lineage commits to: its manifests, in order.
 pub fn influence_data(manifests: &[ManifestId]) -> Hash32 {
     let manifests: Vec<u8> = manifests.iter().flat_map(|id| id.0).collect();
-    Hash32(derive("tributary v1 influence data", &[&manifests]))
+    Hash32(derive!("tributary v1 influence data", &[&manifests]))
 }
 
 /// Numbers without end by which a validator draws the rows that it computes anew. They follow from a beacon that was drawn
@@ -296,7 +302,7 @@ pub fn row_draws(beacon: &Hash32, root: &Hash32, validator: &Account) -> blake3:
 
 /// A number by which the beacon after its epoch picks a receipt to be looked at, or not.
 pub fn query_draw(beacon: &Hash32, receipt: &ReceiptId) -> u64 {
-    let hash = derive("tributary v1 query draw", &[&beacon.0, &receipt.0]);
+    let hash = derive!("tributary v1 query draw", &[&beacon.0, &receipt.0]);
     let [first, ..] = hash.as_chunks::<8>().0 else { return 0 };
     u64::from_le_bytes(*first)
 }
@@ -319,14 +325,12 @@ fn stream(context: &'static str, seed: &[u8; 32], part: u64) -> blake3::OutputRe
 
 /// The place of a key in the Merkle state.
 pub fn state_key(key: &[u8]) -> [u8; 32] {
-    static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tributary v1 state key"));
-    derive_from(&KEY, key)
+    derive!("tributary v1 state key", &[key])
 }
 
 /// The hash of nodes and values in the Merkle state.
 pub fn state_hash(bytes: &[u8]) -> [u8; 32] {
-    static KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tributary v1 state node"));
-    derive_from(&KEY, bytes)
+    derive!("tributary v1 state node", &[bytes])
 }
 
 /// Seed of the weights of a batch of signatures: whoever makes a signature cannot choose the weight it will have.
@@ -383,9 +387,36 @@ pub fn verify(signer: &Account, purpose: Purpose, genesis: &Hash32, payload: &[u
     if cheap::is_on() {
         return cheap::signature(signer, &purpose.signed_bytes(genesis, payload)) == *signature;
     }
-    let Ok(key) = VerificationKey::try_from(signer.0) else { return false };
     let signature = ed25519_zebra::Signature::from(signature.0);
-    !is_small_order(signer) && key.verify(&signature, &purpose.signed_bytes(genesis, payload)).is_ok()
+    key_of(signer).is_some_and(|key| key.verify(&signature, &purpose.signed_bytes(genesis, payload)).is_ok())
+}
+
+/// An account's key, unpacked; none of what can be no account.
+fn key_of(account: &Account) -> Option<VerificationKey> {
+    VerificationKey::try_from(account.0).ok().filter(|_| !is_small_order(account))
+}
+
+/// Unpacked keys of accounts whose signatures are checked one by one, again and again: unpacking is a ninth of checking.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(BTreeMap<Account, Option<VerificationKey>>);
+
+impl Keys {
+    /// Does a claim hold? Exactly as [`verify`] says.
+    pub fn verify(&mut self, claim: &Claim<'_>, genesis: &Hash32) -> bool {
+        let Claim { signer, purpose, payload, signature } = claim;
+        #[cfg(any(test, feature = "sim"))]
+        if cheap::is_on() {
+            return verify(signer, *purpose, genesis, payload, signature);
+        }
+        let key = self.0.entry(*signer).or_insert_with(|| key_of(signer)).as_ref();
+        let signature = ed25519_zebra::Signature::from(signature.0);
+        key.is_some_and(|key| key.verify(&signature, &purpose.signed_bytes(genesis, payload)).is_ok())
+    }
+
+    /// Keeps only the keys of some accounts.
+    pub fn retain(&mut self, is_needed: impl Fn(&Account) -> bool) {
+        self.0.retain(|account, _| is_needed(account));
+    }
 }
 
 /// The encodings of points of order 1, 2, 4 and 8, canonical and not ("Taming the many EdDSAs", table 1).

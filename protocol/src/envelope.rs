@@ -9,6 +9,7 @@ use crate::wire;
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 
 /// A claim with a payload that may have been made for it.
 struct OwnClaim<'a> {
@@ -28,8 +29,13 @@ impl OwnClaim<'_> {
 /// An envelope whose size, encoding, fields and signatures have been checked for one network, with the object in it.
 ///
 /// It says nothing about the ledger: whether accounts can pay or ids are known is judged where the state is.
+///
+/// It never changes, so copies share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct Verified(Arc<Contents>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Contents {
     envelope: Envelope,
     object: Object,
     id: ObjectId,
@@ -85,8 +91,8 @@ impl Verified {
 
     /// What the signatures of this envelope claim, and those inside: evidence is made of others' signatures.
     fn claims(&self) -> Vec<OwnClaim<'_>> {
-        let signers = self.object.signers().into_iter().zip(&self.envelope.signatures);
-        let payload = &self.envelope.payload;
+        let signers = self.0.object.signers().into_iter().zip(&self.0.envelope.signatures);
+        let payload = &self.0.envelope.payload;
         let mut claims: Vec<OwnClaim<'_>> = signers
             .map(|((signer, purpose), (_, signature))| OwnClaim {
                 signer,
@@ -95,7 +101,7 @@ impl Verified {
                 signature: *signature,
             })
             .collect();
-        if let Object::Evidence(evidence) = &self.object {
+        if let Object::Evidence(evidence) = &self.0.object {
             let Evidence { offence, .. } = evidence.as_ref();
             let signer = offence.validator;
             claims.extend(offence.claims().map(|(purpose, payload, signature)| OwnClaim {
@@ -119,40 +125,40 @@ impl Verified {
             return Err(Refusal::Signers { kind: envelope.kind, expected: expected.join(" and ") });
         }
         let id = envelope.id();
-        Ok(Self { envelope, object, id })
+        Ok(Self(Arc::new(Contents { envelope, object, id })))
     }
 
     /// An envelope from our own disk, whose signatures were checked before it was written there.
     pub fn from_disk(envelope: Envelope) -> Result<Self, Refusal> {
         let object = wire::decode_object(envelope.kind, &envelope.payload)?;
         let id = envelope.id();
-        Ok(Self { envelope, object, id })
+        Ok(Self(Arc::new(Contents { envelope, object, id })))
     }
 
     /// The exact bytes and signatures.
     pub fn envelope(&self) -> &Envelope {
-        &self.envelope
+        &self.0.envelope
     }
 
     /// What they say.
     pub fn object(&self) -> &Object {
-        &self.object
+        &self.0.object
     }
 
     /// The object's id.
     pub fn id(&self) -> ObjectId {
-        self.id
+        self.0.id
     }
 
     /// The envelope alone.
     pub fn into_envelope(self) -> Envelope {
-        self.envelope
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.envelope.clone(), |own| own.envelope)
     }
 }
 
 impl BorshSerialize for Verified {
     fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
-        self.envelope.serialize(writer)
+        self.0.envelope.serialize(writer)
     }
 }
 

@@ -403,5 +403,8 @@ impl Params {
 /// Never: writing to memory does not fail.
 #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail")]
 pub fn canonical<T: BorshSerialize>(record: &T) -> Vec<u8> {
-    borsh::to_vec(record).expect("writing to memory does not fail")
+    // As many bytes as it takes: the library begins with 1024, which most records would keep and not fill.
+    let mut bytes = Vec::with_capacity(borsh::object_length(record).expect("counting does not fail"));
+    record.serialize(&mut bytes).expect("writing to memory does not fail");
+    bytes
 }

@@ -51,7 +51,8 @@ impl SimpleHasher for StateHasher {
 /// The tree after some height.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    nodes: Nodes,
+    /// Shared by copies until one of them changes.
+    nodes: Arc<Nodes>,
     /// The latest version; none before the genesis.
     version: Option<u64>,
     root: Hash32,
@@ -59,20 +60,20 @@ pub struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { nodes: Nodes::default(), version: None, root: empty_root() }
+        Self { nodes: Arc::default(), version: None, root: empty_root() }
     }
 }
 
 /// The nodes that the latest version reaches.
 #[derive(Clone, Debug, Default)]
-struct Nodes(BTreeMap<NodeKey, Arc<Node>>);
+struct Nodes(BTreeMap<Arc<NodeKey>, Arc<Node>>);
 
 /// The nodes that one version makes, and those that it makes needless.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Step {
-    root: Hash32,
-    new: Vec<(NodeKey, Arc<Node>)>,
-    stale: Vec<NodeKey>,
+    new: Vec<(Arc<NodeKey>, Arc<Node>)>,
+    stale: Vec<Arc<NodeKey>>,
+    update: TreeUpdate,
 }
 
 /// What one version changes.
@@ -126,11 +127,12 @@ impl Tree {
     /// The tree that stored nodes make.
     pub fn from_nodes(nodes: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, TreeError> {
         let mut tree = Self::default();
+        let known = &mut Arc::make_mut(&mut tree.nodes).0;
         for (key, value) in nodes {
             match (borsh::from_slice::<NodeKey>(&key), borsh::from_slice(&value)) {
                 (Ok(node_key), Ok(node)) => {
                     tree.version = tree.version.max(Some(node_key.version()));
-                    tree.nodes.0.insert(node_key, Arc::new(node));
+                    known.insert(Arc::new(node_key), Arc::new(node));
                 }
                 _ => return Err(TreeError::Unsound { key }),
             };
@@ -148,7 +150,7 @@ impl Tree {
     pub fn begin_at(version: u64, entries: &Changes) -> Result<(Self, TreeUpdate), TreeError> {
         let mut tree = Self::default();
         if let Some(before) = version.checked_sub(1) {
-            tree.nodes.0.insert(root_key(before), Arc::new(Node::Null));
+            Arc::make_mut(&mut tree.nodes).0.insert(Arc::new(root_key(before)), Arc::new(Node::Null));
             tree.version = Some(before);
         }
         let mut update = tree.update(version, entries)?;
@@ -158,7 +160,7 @@ impl Tree {
     }
 
     fn jmt(&self) -> JellyfishMerkleTree<'_, Nodes, StateHasher> {
-        JellyfishMerkleTree::new(&self.nodes)
+        JellyfishMerkleTree::new(self.nodes.as_ref())
     }
 
     /// Carries out the changes of `version`, which follows the tree's latest; version 0 is the genesis.
@@ -167,20 +169,23 @@ impl Tree {
         if version != next {
             return Err(TreeError::Broken { version, reason: format!("the next version is {next}") });
         }
-        let step = || self.step(version, changes);
         #[cfg(any(test, feature = "sim"))]
-        let step = || memo::remembered(self.root, version, changes, step);
-        let step = step().map_err(|error| broken(version, &error))?;
-        for key in &step.stale {
-            self.nodes.0.remove(key);
+        if let Some((tree, update)) = memo::recall(self.root, version, changes) {
+            *self = tree;
+            return Ok(update);
         }
-        self.nodes.0.extend(step.new.iter().cloned());
-        (self.version, self.root) = (Some(version), step.root);
-        Ok(TreeUpdate {
-            root: step.root,
-            nodes: step.new.iter().map(|(key, node)| (canonical(key), canonical(node.as_ref()))).collect(),
-            stale: step.stale.iter().map(canonical).collect(),
-        })
+        let Step { new, stale, update } = self.step(version, changes).map_err(|error| broken(version, &error))?;
+        let nodes = &mut Arc::make_mut(&mut self.nodes).0;
+        for key in &stale {
+            nodes.remove(key);
+        }
+        nodes.extend(new);
+        #[cfg(any(test, feature = "sim"))]
+        let before = self.root;
+        (self.version, self.root) = (Some(version), update.root);
+        #[cfg(any(test, feature = "sim"))]
+        memo::remember(before, version, changes, self, &update);
+        Ok(update)
     }
 
     /// What a version changes. The library removes entries one by one, but writes many at once, each inner node on their
@@ -213,8 +218,13 @@ impl Tree {
         let mut stale: BTreeSet<NodeKey> = stale.into_iter().map(|index| index.node_key).collect();
         stale.retain(|key| key.version() < version);
         stale.extend(old_root);
-        let new = new.into_iter().map(|(key, node)| (key, Arc::new(node))).collect();
-        Ok(Step { root: Hash32(root.0), new, stale: stale.into_iter().collect() })
+        let update = TreeUpdate {
+            root: Hash32(root.0),
+            nodes: new.iter().map(|(key, node)| (canonical(key), canonical(node))).collect(),
+            stale: stale.iter().map(canonical).collect(),
+        };
+        let new = new.into_iter().map(|(key, node)| (Arc::new(key), Arc::new(node))).collect();
+        Ok(Step { new, stale: stale.into_iter().map(Arc::new).collect(), update })
     }
 
     /// The latest version, which is the height; none before the genesis.
@@ -232,7 +242,7 @@ impl Tree {
 
     /// A proof of what the entry of `key` is in the latest version, or that there is none.
     pub fn prove(&self, key: &[u8]) -> Result<Vec<u8>, TreeError> {
-        make_proof(&self.nodes, self.version.unwrap_or_default(), key)
+        make_proof(self.nodes.as_ref(), self.version.unwrap_or_default(), key)
     }
 }
 

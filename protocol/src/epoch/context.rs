@@ -154,8 +154,8 @@ pub(crate) struct Vote {
     pub(crate) round: Round,
     pub(crate) value: NilOrVal<BlockId>,
     pub(crate) voter: Account,
-    /// Never used: vote extensions are disabled. The core wants a place for one.
-    extension: Option<SignedExtension<Tributary>>,
+    /// Never used: vote extensions are disabled. The core wants a place for one, and here it is small.
+    extension: Option<Box<SignedExtension<Tributary>>>,
 }
 
 impl Vote {
@@ -202,15 +202,15 @@ impl core::Vote<Tributary> for Vote {
     }
 
     fn extension(&self) -> Option<&SignedExtension<Tributary>> {
-        self.extension.as_ref()
+        self.extension.as_deref()
     }
 
     fn take_extension(&mut self) -> Option<SignedExtension<Tributary>> {
-        self.extension.take()
+        self.extension.take().map(|extension| *extension)
     }
 
     fn extend(mut self, extension: SignedExtension<Tributary>) -> Self {
-        self.extension = Some(extension);
+        self.extension = Some(Box::new(extension));
         self
     }
 }

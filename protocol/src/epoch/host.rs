@@ -171,6 +171,11 @@ impl Host {
         self.io.signatures.know(sets);
     }
 
+    /// The hash of the set of a height that can be judged; of another, one that no set has.
+    pub(crate) fn set_hash(&self, height: u64) -> Hash32 {
+        self.io.signatures.set_hash(height)
+    }
+
     /// The height that is being agreed on.
     pub(crate) fn height(&self) -> u64 {
         self.io.height
@@ -303,7 +308,7 @@ impl Host {
         match message {
             ConsensusMessage::Vote(vote) => {
                 let said = self.io.said_in_vote(vote);
-                self.io.signatures.check(vote.height, &[said])
+                self.io.signatures.check(vote.height, [said])
             }
             ConsensusMessage::Proposal(said) => {
                 let CoreInput::Proposal(proposal) = input_of(message) else { return Err("malformed") };
@@ -311,7 +316,7 @@ impl Host {
                     return Err("proposer");
                 }
                 let said = self.io.said_in_proposal(&proposal.message, proposal.signature);
-                self.io.signatures.check(proposal.message.height.0, &[said])
+                self.io.signatures.check(proposal.message.height.0, [said])
             }
             // Checked here already, or anybody could have others forward what the core then drops.
             ConsensusMessage::Polka(_) => {
@@ -484,7 +489,7 @@ impl Io {
                         (proposal.height.0, self.said_in_proposal(proposal, message.signature))
                     }
                 };
-                r.resume_with(said.signer == signer && self.signatures.check(height, &[said]).is_ok())
+                r.resume_with(said.signer == signer && self.signatures.check(height, [said]).is_ok())
             }
             Effect::VerifyCommitCertificate(certificate, _, thresholds, r) => {
                 let value = NilOrVal::Val(certificate.value_id);
@@ -632,6 +637,6 @@ impl Io {
             return Err(CertificateError::NotEnoughVotingPower { signed, total, expected });
         }
         let said: Vec<Said> = votes.iter().map(|(vote, signature)| self.said(vote, *signature)).collect();
-        self.signatures.check(height, &said).map_err(|_| CertificateError::VerificationError(None))
+        self.signatures.check(height, said).map_err(|_| CertificateError::VerificationError(None))
     }
 }

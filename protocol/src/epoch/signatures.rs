@@ -4,10 +4,10 @@
 //! open one and the one after it. What is said of any other height cannot be judged here and now.
 
 use crate::block::{Certificate, ValidatorSet, VotePayload, VoteStep};
-use crate::crypto::{self, Claim, Purpose, Signature};
+use crate::crypto::{self, Claim, Keys, Purpose, Signature};
 use crate::genesis::canonical;
 use crate::ids::{Account, Hash32};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Signatures of one height that are remembered as checked; a height with 256 validators and several rounds stays below.
@@ -22,12 +22,8 @@ pub(super) struct Said {
     pub(super) signature: Signature,
 }
 
-impl Said {
-    /// This signature's name among those that were checked.
-    fn name(&self) -> [u8; 32] {
-        crypto::state_hash(&[self.payload.as_slice(), &self.signature.0].concat())
-    }
-}
+/// Signatures that hold, each with the payload that it is over.
+type Checked = BTreeMap<Signature, Vec<u8>>;
 
 /// A set and its hash.
 #[derive(Clone, Debug)]
@@ -41,12 +37,14 @@ struct Known {
 pub(super) struct Signatures {
     genesis: Hash32,
     sets: BTreeMap<u64, Known>,
-    checked: BTreeMap<u64, BTreeSet<[u8; 32]>>,
+    checked: BTreeMap<u64, Checked>,
+    /// The keys of their members, as far as they were needed.
+    keys: Keys,
 }
 
 impl Signatures {
     pub(super) fn new(genesis: Hash32) -> Self {
-        Self { genesis, sets: BTreeMap::new(), checked: BTreeMap::new() }
+        Self { genesis, sets: BTreeMap::new(), checked: BTreeMap::new(), keys: Keys::default() }
     }
 
     pub(super) fn genesis(&self) -> &Hash32 {
@@ -61,6 +59,7 @@ impl Signatures {
         };
         self.sets = sets.into_iter().map(|(height, set)| (height, known(set))).collect();
         self.checked.retain(|height, _| self.sets.contains_key(height));
+        self.keys.retain(|key| self.sets.values().any(|known| known.set.get(key).is_some()));
     }
 
     pub(super) fn set(&self, height: u64) -> Option<&Arc<ValidatorSet>> {
@@ -73,26 +72,33 @@ impl Signatures {
     }
 
     /// Do all of these signatures, said to be of validators of a height, hold? In one word why not.
-    pub(super) fn check(&mut self, height: u64, said: &[Said]) -> Result<(), &'static str> {
+    pub(super) fn check(&mut self, height: u64, said: impl IntoIterator<Item = Said>) -> Result<(), &'static str> {
         let Some(known) = self.sets.get(&height) else { return Err("unknown") };
-        if said.iter().any(|said| known.set.get(&said.signer).is_none()) {
-            return Err("stranger");
-        }
         let checked = self.checked.entry(height).or_default();
-        let new: Vec<(&Said, [u8; 32])> =
-            (said.iter().map(|said| (said, said.name()))).filter(|(_, name)| !checked.contains(name)).collect();
+        let mut new: Vec<Said> = Vec::new();
+        for said in said {
+            if known.set.get(&said.signer).is_none() {
+                return Err("stranger");
+            }
+            if checked.get(&said.signature) != Some(&said.payload) {
+                new.push(said);
+            }
+        }
         let claims: Vec<Claim<'_>> = (new.iter())
-            .map(|(said, _)| Claim {
+            .map(|said| Claim {
                 signer: said.signer,
                 purpose: said.purpose,
                 payload: &said.payload,
                 signature: said.signature,
             })
             .collect();
-        let verdicts = crypto::verify_all(&claims, &self.genesis);
-        for ((_, name), holds) in new.iter().zip(&verdicts) {
+        let verdicts = match claims.as_slice() {
+            [claim] => vec![self.keys.verify(claim, &self.genesis)],
+            claims => crypto::verify_all(claims, &self.genesis),
+        };
+        for (said, holds) in new.into_iter().zip(&verdicts) {
             if *holds && checked.len() < MAX_CHECKED {
-                checked.insert(*name);
+                checked.insert(said.signature, said.payload);
             }
         }
         if verdicts.into_iter().all(|holds| holds) { Ok(()) } else { Err("signature") }
@@ -119,7 +125,7 @@ impl Signatures {
                 signature: *signature,
             })
             .collect();
-        self.check(certificate.height, &said)
+        self.check(certificate.height, said)
             .map_err(|word| format!("a precommit in its certificate does not hold: {word}"))
     }
 }

@@ -99,7 +99,8 @@ pub const DUTIES: u8 = 0x65;
 pub const TOMBSTONES: u8 = 0x66;
 
 fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = vec![prefix];
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(prefix);
     for part in parts {
         key.extend_from_slice(part);
     }

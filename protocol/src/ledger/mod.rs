@@ -26,6 +26,8 @@ pub mod committee;
 pub mod content;
 mod event;
 pub mod keys;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod memo;
 mod offences;
 mod pay;
 mod presence;

@@ -62,14 +62,16 @@ pub fn open_work(state: &State) -> Vec<Work> {
 
 /// The manifests that wait for this validator's attestation, as a member of their DataNets' committees.
 pub fn unattested(state: &State, validator: &Account) -> Vec<ManifestId> {
-    let Some(ctx) = Context::next(state) else { return Vec::new() };
     let proposed = state.scan(&[keys::PROPOSED]).into_keys().map(|key| ManifestId(keys::last_id(key)));
     let waits = |id: &ManifestId| state.manifest_status(id).is_some_and(|status| !status.attested.contains(validator));
+    let waiting: Vec<ManifestId> = proposed.filter(waits).collect();
+    // Nearly always there are none, and then there is no need to read what holds for the next block.
+    let Some(ctx) = (!waiting.is_empty()).then(|| Context::next(state)).flatten() else { return Vec::new() };
     let is_member = |id: &ManifestId| {
         let datanet = state.manifest(id).map(|manifest| manifest.datanet);
         datanet.is_some_and(|datanet| current_committee(state, &ctx, &datanet).get(validator).is_some())
     };
-    proposed.filter(|id| waits(id) && is_member(id)).collect()
+    waiting.into_iter().filter(is_member).collect()
 }
 
 /// Rows of models by influence that are to be judged, with their roots: those whose draw is known.
@@ -85,8 +87,8 @@ pub fn offered_rows(state: &State) -> BTreeMap<ModelId, (Hash32, RowsRecord)> {
 
 /// Receipts of an epoch and later ones whose queries are to be looked at, and that a validator did not refute yet.
 pub fn drawn_receipts(state: &State, from: u64, validator: &Account) -> Vec<ReceiptId> {
-    let Some(ctx) = Context::next(state) else { return Vec::new() };
-    let first = keys::audits_until(ctx.params.audit_end(from));
+    let Some(params) = state.params() else { return Vec::new() };
+    let first = keys::audits_until(params.audit_end(from));
     let audits = state.range(&first, &keys::after(&[keys::AUDITS])).into_iter();
     let is_owed = |(key, value): (&[u8], &[u8])| {
         let audit: AuditRecord = decode(key, value);
@@ -98,7 +100,7 @@ pub fn drawn_receipts(state: &State, from: u64, validator: &Account) -> Vec<Rece
 
 /// Does a server still answer for a receipt, whose query this validator did not refute yet?
 pub fn answers_for(state: &State, receipt: &ReceiptId, validator: &Account) -> bool {
-    let (Some(ctx), Some(record)) = (Context::next(state), state.receipt(receipt)) else { return false };
-    let key = keys::audit(ctx.params.audit_end(record.epoch), receipt);
+    let (Some(params), Some(record)) = (state.params(), state.receipt(receipt)) else { return false };
+    let key = keys::audit(params.audit_end(record.epoch), receipt);
     state.record(&key).is_some_and(|audit: AuditRecord| !audit.refuted.contains(validator))
 }

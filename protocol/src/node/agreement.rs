@@ -1,6 +1,6 @@
 //! Blocks: built, checked, decided, committed.
 
-use super::hearing::Hearing;
+use super::hearing::{self, Hearing};
 use super::{Commit, Effect, Head, Node, Notice, Peer, Timer, Token, Verdict, Write};
 use crate::block::{Block, Body, Certificate, Header, VoteStep};
 use crate::crypto;
@@ -12,6 +12,7 @@ use crate::ledger::{self, Executed, Limits, Read as _};
 use crate::limits::MAX_CLOCK_DRIFT_MS;
 use crate::objects::{Evidence, Object};
 use crate::wire::{ConsensusMessage, SignedVote};
+use std::sync::Arc;
 
 /// Milliseconds that late precommits have when a whole block waits already: a way around the world.
 const GATHER_MS: u64 = 250;
@@ -75,7 +76,8 @@ impl Node {
     /// A consensus message of a peer.
     pub(super) fn on_consensus(&mut self, now_ms: u64, message: &ConsensusMessage, peer: Peer, token: Token) {
         let (height, next) = (message.height(), self.head.height + 1);
-        let hearing = self.heard.hear(now_ms, message);
+        let name = hearing::name(message);
+        let hearing = self.heard.hear(now_ms, &name, message);
         let verdict = match hearing {
             _ if height.saturating_add(1) < next => Verdict::Ignore("old"),
             // Who validates so far ahead is not known here, and agreement keeps nothing of it. The height is a hint all
@@ -99,7 +101,7 @@ impl Node {
         if verdict != Verdict::Accept {
             return;
         }
-        self.heard.forward(now_ms, message);
+        self.heard.forward(now_ms, name, message);
         if height < next {
             self.hurry_if_full(now_ms); // It may have been the last signature that was waited for.
         }
@@ -179,21 +181,22 @@ impl Node {
     }
 
     /// Checks a block against the head and runs it through the ledger.
-    fn execute(&mut self, block: &Block) -> Result<Executed, String> {
+    fn execute(&mut self, block: &Block) -> Result<Arc<Executed>, String> {
         let (header, body) = (&block.header, &block.body);
         let expect = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
         expect(header.height == self.head.height + 1, "it is not of the next height")?;
         expect(header.parent == self.head.id, "its parent is not the last block")?;
         expect(header.time_ms > self.head.time_ms, "its time is not after its parent's")?;
         expect(header.state_root == self.head.state_root, "its state root is not that of the ledger")?;
-        expect(header.validators == self.set.hash(), "it names another validator set")?;
+        expect(header.validators == self.host.set_hash(header.height), "it names another validator set")?;
         expect(header.next_validators == self.next_set_hash(), "it names another validator set after it")?;
         expect(self.set.get(&header.proposer).is_some(), "its proposer is no validator")?;
-        expect(header.body == body.hash(), "its body is not the one that its header names")?;
+        let body_bytes = canonical(body);
+        expect(header.body == crypto::body_hash(&body_bytes), "its body is not the one that its header names")?;
         expect(header.beacon == beacon_of(body.last_commit.as_ref()), "its beacon is not that of its certificate")?;
         self.check_last_commit(body.last_commit.as_ref())?;
         let params = &self.genesis.params;
-        expect(canonical(body).len() as u64 <= params.max_block_bytes, "it is larger than a block may be")?;
+        expect(body_bytes.len() as u64 <= params.max_block_bytes, "it is larger than a block may be")?;
         expect(body.envelopes.len() <= params.max_block_envelopes as usize, "it holds more than a block may")?;
         let mut verified = Vec::with_capacity(body.envelopes.len());
         for envelope in &body.envelopes {
@@ -205,12 +208,15 @@ impl Node {
             };
             verified.push(object);
         }
-        ledger::execute_block(&self.state, block, &verified).map_err(|error| with_causes(&error))
+        let execute = || ledger::execute_block(&self.state, block, &verified).map(Arc::new);
+        #[cfg(any(test, feature = "sim"))]
+        let execute = || ledger::memo::executed(self.head.state_root, block.id(), execute);
+        execute().map_err(|error| with_causes(&error))
     }
 
     /// The hash of the set that decides the height after the open one.
     fn next_set_hash(&self) -> Hash32 {
-        self.state.next_validators().map(|set| set.hash()).unwrap_or_default()
+        self.host.set_hash(self.head.height + 2)
     }
 
     fn check_last_commit(&mut self, commit: Option<&Certificate>) -> Result<(), String> {
@@ -264,7 +270,7 @@ impl Node {
             time_ms: now_ms.max(self.head.time_ms + 1),
             proposer: self.address,
             state_root: self.head.state_root,
-            validators: self.set.hash(),
+            validators: self.host.set_hash(self.head.height + 1),
             next_validators: self.next_set_hash(),
             beacon: beacon_of(body.last_commit.as_ref()),
             body: body.hash(),
@@ -367,7 +373,8 @@ impl Node {
     }
 
     /// Makes a decided epoch durable and moves on: block, certificate, ledger and Merkle state in one write.
-    fn commit(&mut self, block: Block, certificate: Certificate, executed: Executed) {
+    fn commit(&mut self, block: Block, certificate: Certificate, executed: Arc<Executed>) {
+        let executed = Arc::unwrap_or_clone(executed);
         let height = block.header.height;
         let update = match self.tree.update(height, &executed.changes) {
             Ok(update) => update,
@@ -392,7 +399,7 @@ impl Node {
             block: certificate.block,
             round: certificate.round,
             objects,
-            events: executed.events.clone(),
+            events: executed.events,
         };
         self.persist(Write::Commit(Box::new(Commit {
             block,

@@ -18,7 +18,7 @@ const MAX_IN_PLACE: u32 = 2;
 const MAX_CERTIFICATES: u32 = 64;
 
 /// A message's height and hash.
-type Name = (u64, [u8; 32]);
+pub(super) type Name = (u64, [u8; 32]);
 
 /// Height, signer (none of a certificate), round, step.
 type Place = (u64, Option<Account>, u32, u8);
@@ -52,9 +52,9 @@ impl Heard {
         self.said = self.said.split_off(&(height, None, 0, 0));
     }
 
-    /// How new is a message?
-    pub(super) fn hear(&self, now_ms: u64, message: &ConsensusMessage) -> Hearing {
-        match self.forwarded.get(&name(message)) {
+    /// How new is a message of this name?
+    pub(super) fn hear(&self, now_ms: u64, name: &Name, message: &ConsensusMessage) -> Hearing {
+        match self.forwarded.get(name) {
             Some(last) if now_ms.saturating_sub(*last) >= FORWARD_AGAIN_MS => Hearing::Again,
             Some(_) => Hearing::Known,
             None => {
@@ -70,19 +70,20 @@ impl Heard {
         self.forwarded.len() >= MAX_HEARD && self.forwarded.values().filter(recent).count() >= MAX_HEARD
     }
 
-    /// A message whose signatures hold is forwarded now.
-    pub(super) fn forward(&mut self, now_ms: u64, message: &ConsensusMessage) {
+    /// A message of this name, whose signatures hold, is forwarded now.
+    pub(super) fn forward(&mut self, now_ms: u64, name: Name, message: &ConsensusMessage) {
         if self.forwarded.len() >= MAX_HEARD {
             self.forwarded.retain(|_, last| now_ms.saturating_sub(*last) < FORWARD_AGAIN_MS);
         }
-        if self.forwarded.insert(name(message), now_ms).is_none() {
+        if self.forwarded.insert(name, now_ms).is_none() {
             let said = self.said.entry(place(message).0).or_default();
             *said = said.saturating_add(1);
         }
     }
 }
 
-fn name(message: &ConsensusMessage) -> Name {
+/// What a message is known by.
+pub(super) fn name(message: &ConsensusMessage) -> Name {
     (message.height(), crypto::state_hash(&canonical(message)))
 }
 
@@ -120,25 +121,26 @@ mod tests {
     fn repeating_others_multiplies_nothing() {
         let mut heard = Heard::default();
         let message = vote(5, 0, 1);
-        assert_eq!(heard.hear(1_000, &message), Hearing::New);
-        heard.forward(1_000, &message);
-        assert_eq!(heard.hear(1_000 + FORWARD_AGAIN_MS - 1, &message), Hearing::Known);
-        assert_eq!(heard.hear(1_000 + FORWARD_AGAIN_MS, &message), Hearing::Again);
-        heard.forward(1_000 + FORWARD_AGAIN_MS, &message);
-        assert_eq!(heard.hear(1_001 + FORWARD_AGAIN_MS, &message), Hearing::Known);
+        assert_eq!(heard.hear(1_000, &name(&message), &message), Hearing::New);
+        heard.forward(1_000, name(&message), &message);
+        assert_eq!(heard.hear(1_000 + FORWARD_AGAIN_MS - 1, &name(&message), &message), Hearing::Known);
+        assert_eq!(heard.hear(1_000 + FORWARD_AGAIN_MS, &name(&message), &message), Hearing::Again);
+        heard.forward(1_000 + FORWARD_AGAIN_MS, name(&message), &message);
+        assert_eq!(heard.hear(1_001 + FORWARD_AGAIN_MS, &name(&message), &message), Hearing::Known);
         heard.forget_below(6);
-        assert_eq!(heard.hear(1_001 + FORWARD_AGAIN_MS, &message), Hearing::New);
+        assert_eq!(heard.hear(1_001 + FORWARD_AGAIN_MS, &name(&message), &message), Hearing::New);
     }
 
     #[test]
     fn who_contradicts_himself_is_heard_twice_and_no_more() {
         let mut heard = Heard::default();
+        let hear = |heard: &Heard, message: &ConsensusMessage| heard.hear(0, &name(message), message);
         for block in 0..u8::try_from(MAX_IN_PLACE).unwrap() {
-            assert_eq!(heard.hear(0, &vote(5, 0, block)), Hearing::New);
-            heard.forward(0, &vote(5, 0, block));
+            assert_eq!(hear(&heard, &vote(5, 0, block)), Hearing::New);
+            heard.forward(0, name(&vote(5, 0, block)), &vote(5, 0, block));
         }
-        assert_eq!(heard.hear(0, &vote(5, 0, 100)), Hearing::TooMuch);
-        assert_eq!(heard.hear(0, &vote(5, 1, 100)), Hearing::New, "another round");
-        assert_eq!(heard.hear(0, &vote(6, 0, 100)), Hearing::New, "another height");
+        assert_eq!(hear(&heard, &vote(5, 0, 100)), Hearing::TooMuch);
+        assert_eq!(hear(&heard, &vote(5, 1, 100)), Hearing::New, "another round");
+        assert_eq!(hear(&heard, &vote(6, 0, 100)), Hearing::New, "another height");
     }
 }

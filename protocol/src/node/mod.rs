@@ -106,6 +106,8 @@ pub struct Node {
     address: Account,
     /// The validators of the height after the head.
     set: Arc<ValidatorSet>,
+    /// What holds for the block after the head, as [`Node::state`] says.
+    context: Option<Arc<Context>>,
     state: State,
     tree: Tree,
     head: Head,
@@ -116,7 +118,7 @@ pub struct Node {
     /// What this node acknowledged or made itself, and so must bring into a block.
     own: BTreeSet<ObjectId>,
     /// Ledger results of the valid blocks of the open height.
-    executed: BTreeMap<BlockId, Executed>,
+    executed: BTreeMap<BlockId, Arc<Executed>>,
     blocks: fetch::Blocks,
     heard: hearing::Heard,
     /// Validators that were heard of at the next height while this node rests.
@@ -207,6 +209,7 @@ impl Node {
             genesis_hash,
             key,
             set,
+            context: None,
             state,
             tree,
             head,
@@ -235,9 +238,10 @@ impl Node {
         Ok(node)
     }
 
-    /// Tells agreement who validates around the head, as the ledger says.
+    /// Takes note of what holds after the head, and tells agreement who validates around it, as the ledger says.
     fn know_sets(&mut self) {
         let (last, open, next) = (self.state.last_validators(), self.state.validators(), self.state.next_validators());
+        self.context = Context::next(&self.state).map(Arc::new);
         let height = self.head.height;
         let same = |set: ValidatorSet, known: &Arc<ValidatorSet>| {
             if set == **known { known.clone() } else { Arc::new(set) }
@@ -389,7 +393,11 @@ impl Node {
     }
 
     fn take_object(&mut self, object: Verified, is_own: bool) -> Result<(), Refusal> {
-        ledger::check_object(&self.state, &self.next_context()?, &object)?;
+        let context = self.next_context()?;
+        let check = || ledger::check_object(&self.state, &context, &object);
+        #[cfg(any(test, feature = "sim"))]
+        let check = || ledger::memo::checked(self.head.state_root, object.id(), check);
+        check()?;
         let object_fee = self.genesis.params.object_fee;
         let payer = self.state.account(&pool::cost(object.object(), object_fee).0);
         let terms = pool::Terms { available: payer.available, nonce: payer.nonce, object_fee, is_own };
@@ -397,9 +405,8 @@ impl Node {
     }
 
     /// The ledger's view of the block after the head.
-    fn next_context(&self) -> Result<Context, Refusal> {
-        Context::next(&self.state)
-            .ok_or_else(|| Refusal::Unavailable { reason: "the ledger has no genesis".to_owned() })
+    fn next_context(&self) -> Result<Arc<Context>, Refusal> {
+        (self.context.clone()).ok_or_else(|| Refusal::Unavailable { reason: "the ledger has no genesis".to_owned() })
     }
 
     /// Drops what can never enter a block any more, and says so.

@@ -32,12 +32,20 @@ pub struct Forgets {
     pub quarantine: bool,
 }
 
+/// New nodes of the Merkle state, and those that are removed.
+type Growth = (Vec<(Vec<u8>, Vec<u8>)>, Vec<Vec<u8>>);
+
+/// Commits after which the tree is brought up to date.
+const MAX_GROWTH: usize = 64;
+
 /// What stands on the disk.
 #[derive(Clone, Debug, Default)]
 struct Kept {
     height: u64,
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
     tree: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What later commits make of it, in order; read by a restart alone.
+    growth: Vec<Growth>,
     blocks: BTreeMap<u64, Decided>,
     wal: BTreeMap<(u64, u32), Vec<u8>>,
     sign_record: Option<Vec<u8>>,
@@ -160,7 +168,7 @@ impl Disk {
             height: kept.height,
             last,
             entries: kept.entries.clone(),
-            tree: kept.tree.clone().into_iter().collect(),
+            tree: kept.tree_now().into_iter().collect(),
             wal: kept.wal.range((next, 0)..(next + 1, 0)).map(|(_, entry)| entry.clone()).collect(),
             sign_record: kept.sign_record.clone().or_else(|| self.false_memory()),
             pool: kept.pool.iter().map(|(_, envelope)| envelope.clone()).collect(),
@@ -190,6 +198,16 @@ impl Disk {
 }
 
 impl Kept {
+    /// The nodes of the Merkle state.
+    fn tree_now(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut tree = self.tree.clone();
+        for (nodes, stale) in &self.growth {
+            tree.extend(nodes.iter().cloned());
+            stale.iter().for_each(|key| drop(tree.remove(key)));
+        }
+        tree
+    }
+
     fn apply(&mut self, write: Write) {
         match write {
             Write::Wal { height, index, entry } => {
@@ -206,9 +224,10 @@ impl Kept {
                         None => self.entries.remove(&key),
                     };
                 }
-                self.tree.extend(commit.nodes);
-                for key in commit.stale_nodes {
-                    self.tree.remove(&key);
+                self.growth.push((commit.nodes, commit.stale_nodes));
+                if self.growth.len() > MAX_GROWTH {
+                    self.tree = self.tree_now();
+                    self.growth.clear();
                 }
                 self.pool.retain(|(id, _)| !commit.unpooled.contains(id));
                 self.blocks.insert(self.height, Rc::new((commit.block, commit.certificate)));

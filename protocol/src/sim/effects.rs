@@ -28,7 +28,7 @@ impl World {
                 }
             }
             Event::Wake { node, life, timer } => self.wake(node, life, timer),
-            Event::Fetch { node, life, fetch } => self.asked_for_block(node, life, fetch),
+            Event::Fetch { node, life, fetch } => self.asked_for_block(node, life, *fetch),
             Event::Ask { node, life, peer, from, count } => self.asked_for_blocks(node, life, peer, from, count),
             Event::Start(node) => self.start(node),
         }

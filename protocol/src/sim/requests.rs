@@ -51,7 +51,7 @@ impl World {
         let peer = (fetch.first + fetch.tries) % self.members.len();
         let way = if peer == node { 0 } else { self.network.latency(node, peer) };
         let life = self.members[node].life;
-        self.push(after_ms + way, Event::Fetch { node, life, fetch });
+        self.push(after_ms + way, Event::Fetch { node, life, fetch: Box::new(fetch) });
     }
 
     /// A request for a block reaches a peer.

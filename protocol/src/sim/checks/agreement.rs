@@ -1,7 +1,5 @@
 //! Agreement: all honest nodes commit the same block with the same effect at each height, one height after the other.
 
-use crate::genesis::canonical;
-use crate::ids::BlockId;
 use crate::node::Commit;
 use crate::sim::world::NodeIndex;
 use std::collections::BTreeMap;
@@ -9,22 +7,20 @@ use std::collections::BTreeMap;
 /// What was committed where.
 #[derive(Debug, Default)]
 pub(super) struct Agreement {
-    /// At each height: who committed first, the block by its id and by its bytes, and what it changed.
-    first: BTreeMap<u64, (NodeIndex, BlockId, blake3::Hash, blake3::Hash)>,
+    /// At each height: who committed first, and what.
+    first: BTreeMap<u64, (NodeIndex, Commit)>,
 }
 
 impl Agreement {
     pub(super) fn committed(&mut self, index: NodeIndex, commit: &Commit) -> Result<(), String> {
         let height = commit.block.header.height;
         let id = commit.certificate.block;
-        let bytes = blake3::hash(&canonical(&commit.block));
-        let changes = blake3::hash(&canonical(&(&commit.changes, &commit.nodes, &commit.stale_nodes)));
-        let (other, first, first_bytes, first_changes) =
-            *self.first.entry(height).or_insert((index, id, bytes, changes));
-        if (first, first_bytes) != (id, bytes) {
-            return Err(format!("at height {height} node {other} committed {first}, node {index} {id}"));
+        let (other, first) = self.first.entry(height).or_insert_with(|| (index, commit.clone()));
+        let first_id = first.certificate.block;
+        if first_id != id || first.block != commit.block {
+            return Err(format!("at height {height} node {other} committed {first_id}, node {index} {id}"));
         }
-        if first_changes != changes {
+        if (&first.changes, &first.nodes, &first.stale_nodes) != (&commit.changes, &commit.nodes, &commit.stale_nodes) {
             return Err(format!(
                 "block {height} changes the ledger of node {index} otherwise than that of node {other}"
             ));
