@@ -35,6 +35,8 @@ const QUERY_TRIES: u32 = 8;
 const SCORING_THREADS: usize = 2;
 /// The row that stands for all of them, where the artifact as a whole is wrong.
 const FIRST_ROW: RowName = RowName { fisher: false, index: 0 };
+/// Bytes of a file that are read and hashed at once.
+const HASHED_AT_ONCE: u64 = 1 << 20;
 
 /// The models whose rows are here.
 #[derive(Debug)]
@@ -414,7 +416,8 @@ impl Shared {
             if let Some(loaded) = shared.models.loaded(&id, &root) {
                 return Ok(loaded);
             }
-            let loaded = Arc::new(shared.open_model(&id, &parts)?);
+            let opened = shared.open_model(&id, &parts).map_err(|error| shared.unless_damaged(&parts, error));
+            let loaded = Arc::new(opened?);
             shared.models.keep(id, loaded.clone());
             Ok(loaded)
         })
@@ -454,6 +457,29 @@ impl Shared {
             }
         }
         Ok(true)
+    }
+
+    /// What is wrong because a file was damaged on this disk is nobody's lie: then the error says that instead.
+    fn unless_damaged(&self, parts: &Parts, error: ModelError) -> ModelError {
+        if !matches!(error, ModelError::Wrong { .. }) {
+            return error;
+        }
+        let damaged = parts.files().find(|(_, file)| !self.is_whole(file).unwrap_or(false));
+        damaged.map_or(error, |(_, file)| {
+            let what = format!("{} ({}) is damaged on this disk; remove it, and it is fetched again", file.title, file.hash);
+            ContentError::Other(what).into()
+        })
+    }
+
+    fn is_whole(&self, file: &Document) -> Result<bool, ModelError> {
+        let (mut hasher, mut at) = (blake3::Hasher::new(), 0);
+        while at < file.bytes {
+            let length = (file.bytes - at).min(HASHED_AT_ONCE);
+            let Some(bytes) = self.blobs.read_range(&file.hash, at, length)? else { return Ok(false) };
+            hasher.update(&bytes);
+            at += length;
+        }
+        Ok(hasher.finalize() == file.hash.0)
     }
 
     fn open_model(&self, id: &ModelId, parts: &Parts) -> Result<Loaded, ModelError> {
