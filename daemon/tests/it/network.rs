@@ -10,6 +10,7 @@ use libp2p::{Multiaddr, PeerId, multiaddr};
 use tokio::{sync::mpsc, time::timeout};
 
 mod hostile;
+mod state_sync;
 
 /// Far more than anything here takes; a test that needs it has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
