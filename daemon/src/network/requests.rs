@@ -157,7 +157,7 @@ mod tests {
         drop(answers);
         assert_eq!(sent(&mut outbound, start + Duration::from_secs(2)), 0);
         assert!(outbound.waiting().is_empty());
-        outbound.forget_abandoned(start + Duration::from_secs(3));
+        outbound.forget_abandoned(start + Duration::from_secs(2));
         assert_eq!(outbound.buckets.len(), 1, "it is not full again");
         outbound.forget_abandoned(start + Duration::from_secs(60));
         assert!(outbound.buckets.is_empty());
