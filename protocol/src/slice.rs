@@ -4,8 +4,8 @@
 //! checks 1 KiB at a time, so that a proof of a sentence stays small. Both are bao encodings (the BLAKE3 paper, 6.4).
 
 use crate::ids::Hash32;
-use bao_tree::io::outboard::PreOrderMemOutboard;
-use bao_tree::io::sync::{DecodeResponseIter, ReadAt, encode_ranges_validated};
+use bao_tree::io::outboard::{PreOrderMemOutboard, PreOrderOutboard};
+use bao_tree::io::sync::{CreateOutboard as _, DecodeResponseIter, ReadAt, encode_ranges_validated};
 use bao_tree::io::{BaoContentItem, round_up_to_chunks};
 use bao_tree::{BaoTree, BlockSize, ByteRanges, ChunkRanges};
 use std::io::{self, Cursor, Read};
@@ -83,10 +83,13 @@ impl<'a> Sliced<'a> {
 pub const GROUP_BYTES: u64 = 16 * 1024;
 
 /// A document's hash, and the hash tree over its 16 KiB groups (64 bytes for each group but one): with it, slices can be
-/// cut for [`Grain::Transfer`] without the rest of the document.
-pub fn outboard(data: &[u8]) -> (Hash32, Vec<u8>) {
-    let tree = PreOrderMemOutboard::create(data, Grain::Transfer.block());
-    (Hash32(*tree.root.as_bytes()), tree.data)
+/// cut for [`Grain::Transfer`] without the rest of the document. No more than a group of it is held at a time.
+///
+/// # Errors
+/// It cannot be read, or ends before `size`.
+pub fn outboard(document: impl Read, size: u64) -> io::Result<(Hash32, Vec<u8>)> {
+    let outboard = PreOrderOutboard::<Vec<u8>>::create_sized(document, size, Grain::Transfer.block())?;
+    Ok((Hash32(*outboard.root.as_bytes()), outboard.data))
 }
 
 /// Bytes of the [`outboard`] of a document of this size.
@@ -104,24 +107,22 @@ pub fn groups(range: &Range<u64>, size: u64) -> Result<Range<u64>, SliceError> {
     Ok(range.start / GROUP_BYTES * GROUP_BYTES..end)
 }
 
-/// The same slice as that of [`Sliced::cut`], from the hash tree and the [`groups`] of the range alone.
+/// The same slice as that of [`Sliced::cut`], from the [`groups`] of the range and the hash tree alone, of which only the
+/// nodes above the range are read.
 ///
 /// # Errors
 /// [`SliceError::Mismatch`] when groups or hash tree are not those of the document.
 pub fn cut_groups(
     document: &Hash32,
     size: u64,
-    outboard: &[u8],
+    outboard: impl ReadAt,
     range: &Range<u64>,
     bytes: &[u8],
 ) -> Result<Vec<u8>, SliceError> {
     let start = groups(range, size)?.start;
     let tree = BaoTree::new(size, Grain::Transfer.block());
-    let tree = PreOrderMemOutboard { root: document.0.into(), tree, data: outboard };
+    let tree = PreOrderOutboard { root: document.0.into(), tree, data: outboard };
     let mismatch = |reason: String| SliceError::Mismatch { document: *document, reason };
-    if outboard.len() as u64 != outboard_bytes(size) {
-        return Err(mismatch("the hash tree is of another length".to_owned()));
-    }
     let mut out = Vec::new();
     encode_ranges_validated(Window { start, bytes }, &tree, &chunks(range, size)?, &mut out)
         .map_err(|error| mismatch(error.to_string()))?;
@@ -206,20 +207,21 @@ mod tests {
             let mut slice = sliced.cut(range.clone()).expect("the range is inside");
             let wanted = &data[index(range.start)..index(range.end)];
             if grain == Grain::Transfer {
-                let (root, tree) = outboard(&data);
+                let (root, tree) = outboard(data.as_slice(), size).expect("memory is read");
+                prop_assert!(outboard(data.as_slice(), size + 1).is_err());
                 prop_assert_eq!((root, tree.len() as u64), (document, outboard_bytes(size)));
                 let whole = groups(&range, size).expect("the range is inside");
                 let mut part = data[index(whole.start)..index(whole.end)].to_vec();
-                prop_assert_eq!(&cut_groups(&document, size, &tree, &range, &part).expect("all is right"), &slice);
+                prop_assert_eq!(&cut_groups(&document, size, tree.as_slice(), &range, &part).expect("all is right"), &slice);
                 let (last, mut wrong) = (part.len() - 1, tree.clone());
                 part[last] ^= 1;
-                prop_assert!(cut_groups(&document, size, &tree, &range, &part).is_err());
+                prop_assert!(cut_groups(&document, size, tree.as_slice(), &range, &part).is_err());
                 part[last] ^= 1;
-                prop_assert!(cut_groups(&document, size, &tree, &range, &part[1..]).is_err());
+                prop_assert!(cut_groups(&document, size, tree.as_slice(), &range, &part[1..]).is_err());
                 // The first pair is the root's, which every slice needs.
                 if let Some(byte) = wrong.first_mut() {
                     *byte ^= 1;
-                    prop_assert!(cut_groups(&document, size, &wrong, &range, &part).is_err());
+                    prop_assert!(cut_groups(&document, size, wrong.as_slice(), &range, &part).is_err());
                     prop_assert!(cut_groups(&document, size, &tree[1..], &range, &part).is_err());
                 }
             }

@@ -3,11 +3,12 @@
 //! - A blob lies at `ab/cdef…`, the hash in hex, two digits for the folder. What stands there is complete: bytes are
 //!   written to a file aside, synced, and moved into place, and then the folder is synced.
 //! - Content that comes from elsewhere is written piece by piece into `partial/`, under the hash that was promised, and
-//!   moved into place only if the whole has that hash.
+//!   moved into place only if the whole has that hash. What comes in verified pieces and breaks off stays there, to go on
+//!   with, until its room is needed.
 //! - Reading a whole blob checks its hash, so damage is found where it would do harm. A range is read as it lies.
-//! - Slices with their proofs (bao) are cut with a hash tree kept in `outboard/`, made when a blob is first served, 1/256
-//!   of its size: so no slice needs more of the blob than itself. The tree can be made again at any time, is checked with
-//!   each use, and is not counted in the quota.
+//! - Slices with their proofs (bao) are cut with a hash tree kept in `outboard/`, 1/256 of the blob's size, made while its
+//!   hash is checked: so no slice needs more of the blob than itself, nor of the tree than what lies above it. The tree can
+//!   be made again at any time, is checked with each use, and is not counted in the quota.
 //! - All blobs together stay within a quota, counted with what is being written.
 //! - One process uses a folder: the lock on the database beside it sees to that.
 
@@ -15,8 +16,8 @@ use protocol::crypto::document_hash;
 use protocol::ids::{Hash32, from_hex32, to_hex};
 use protocol::slice;
 use std::collections::BTreeMap;
-use std::fs::{self, DirEntry, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, DirEntry, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const PARTIAL: &str = "partial";
 /// Where the hash trees of blobs are, each under its blob's name.
 const OUTBOARD: &str = "outboard";
+/// The end of the names of partial files that are gone on with.
+const BEGUN: &str = ".begun";
+/// Bytes of a blob that are read at once when it is hashed.
+const READ_BYTES: usize = 256 * 1024;
 
 /// Why content cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,10 @@ struct Shared {
     usage: Mutex<Usage>,
     /// Hash trees made so far, which names the file aside that each is written to.
     outboards: AtomicU64,
+    /// Held while a tree is made again, so that whoever waits for it finds it.
+    mending: Mutex<()>,
+    /// Held while a folder is made, so that whoever finds it there finds it durable.
+    folders: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -81,16 +90,19 @@ struct Usage {
     kept: u64,
     /// Bytes promised to what is being written.
     writing: BTreeMap<Hash32, u64>,
+    /// Bytes of what broke off and may be gone on with.
+    begun: BTreeMap<Hash32, u64>,
 }
 
 impl Usage {
     fn total(&self) -> u64 {
-        self.writing.values().fold(self.kept, |sum, bytes| sum.saturating_add(*bytes))
+        self.writing.values().chain(self.begun.values()).fold(self.kept, |sum, bytes| sum.saturating_add(*bytes))
     }
 }
 
 impl BlobStore {
-    /// Opens the content in `folder`, or begins a new one there. What was left incomplete is removed.
+    /// Opens the content in `folder`, or begins a new one there. What was left incomplete is removed, unless it can be
+    /// gone on with.
     ///
     /// # Errors
     /// The path is no folder, or it holds what is no content.
@@ -116,13 +128,26 @@ impl BlobStore {
                 })?;
             }
         }
-        fs::create_dir_all(&partial).map_err(BlobError::io("create the folder", &partial))?;
+        create_folder(&partial)?;
+        let mut begun = BTreeMap::new();
         for entry in entries(&partial)? {
             let path = entry.path();
-            fs::remove_file(&path).map_err(BlobError::io("remove", &path))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(Ok(hash)) = name.strip_suffix(BEGUN).map(from_hex32) {
+                begun.insert(Hash32(hash), entry.metadata().map_err(BlobError::io("read", &path))?.len());
+            } else {
+                fs::remove_file(&path).map_err(BlobError::io("remove", &path))?;
+            }
         }
-        let usage = Mutex::new(Usage { kept, writing: BTreeMap::new() });
-        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), quota, usage, outboards: AtomicU64::new(0) }) })
+        let shared = Shared {
+            folder: folder.to_owned(),
+            quota,
+            usage: Mutex::new(Usage { kept, writing: BTreeMap::new(), begun }),
+            outboards: AtomicU64::new(0),
+            mending: Mutex::default(),
+            folders: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Keeps these bytes. When this returns they survive a power cut.
@@ -145,29 +170,52 @@ impl BlobStore {
     /// # Errors
     /// It does not fit into the quota, or somebody is writing it already.
     pub fn begin(&self, hash: Hash32, bytes: u64) -> Result<Incoming, BlobError> {
-        {
-            let mut usage = self.shared.lock();
-            if usage.writing.contains_key(&hash) {
-                return Err(BlobError::Busy { hash });
-            }
-            let used = usage.total();
-            if used.checked_add(bytes).is_none_or(|sum| sum > self.shared.quota) {
-                return Err(BlobError::Quota { needed: bytes, used, quota: self.shared.quota });
-            }
-            usage.writing.insert(hash, bytes);
+        self.incoming(hash, bytes, false)
+    }
+
+    /// Goes on with content of this hash and size, or begins it: from [`Incoming::written`] on. For pieces that were
+    /// verified before they are written, as they stay when it breaks off.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn resume(&self, hash: Hash32, bytes: u64) -> Result<Incoming, BlobError> {
+        self.incoming(hash, bytes, true)
+    }
+
+    fn incoming(&self, hash: Hash32, bytes: u64, stays: bool) -> Result<Incoming, BlobError> {
+        let mut usage = self.shared.lock();
+        if usage.writing.contains_key(&hash) {
+            return Err(BlobError::Busy { hash });
         }
+        let begun = if stays { usage.begun.remove(&hash) } else { None };
+        let too_much = |usage: &Usage| usage.total().checked_add(bytes).is_none_or(|sum| sum > self.shared.quota);
+        if too_much(&usage) {
+            self.shared.remove_begun(&mut usage);
+        }
+        if too_much(&usage) {
+            let used = usage.total();
+            usage.begun.extend(begun.map(|bytes| (hash, bytes)));
+            return Err(BlobError::Quota { needed: bytes, used, quota: self.shared.quota });
+        }
+        usage.writing.insert(hash, bytes);
+        drop(usage);
         // From here on dropping it gives the promised bytes back.
-        let path = self.shared.folder.join(PARTIAL).join(hash.to_string());
-        let mut incoming = Incoming {
-            shared: Arc::clone(&self.shared),
-            hash,
-            promised: bytes,
-            written: 0,
-            hasher: blake3::Hasher::new(),
-            path,
-            file: None,
-        };
-        let file = File::create(&incoming.path).map_err(BlobError::io("create", &incoming.path))?;
+        let path = self.shared.partial(&hash, stays);
+        let shared = Arc::clone(&self.shared);
+        let mut incoming = Incoming { shared, hash, promised: bytes, written: 0, stays, path, file: None };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(!stays)
+            .open(&incoming.path)
+            .map_err(BlobError::io("create", &incoming.path))?;
+        let end = file.seek(SeekFrom::End(0)).map_err(BlobError::io("read", &incoming.path))?;
+        if end > bytes {
+            file.set_len(0).and_then(|()| file.rewind()).map_err(BlobError::io("write", &incoming.path))?;
+        } else {
+            incoming.written = end;
+        }
         incoming.file = Some(file);
         Ok(incoming)
     }
@@ -219,30 +267,37 @@ impl BlobStore {
         let groups = slice::groups(&range, size).map_err(outside)?;
         let len = groups.end - groups.start;
         let Some(bytes) = self.read_range(hash, groups.start, len)? else { return Ok(None) };
-        if let Some(tree) = self.shared.kept_outboard(hash, size)?
-            && let Ok(cut) = slice::cut_groups(hash, size, &tree, &range, &bytes)
-        {
+        if let Some(cut) = self.shared.cut(hash, size, &range, &bytes)? {
             return Ok(Some(cut));
         }
-        // No tree yet, or something is damaged: the whole blob tells what.
-        let Some(whole) = self.get(hash)? else { return Ok(None) };
-        let (_, tree) = slice::outboard(&whole);
+        // No tree, or something is damaged: the whole blob tells what, once for all who ask.
+        let _turn = self.shared.mending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cut) = self.shared.cut(hash, size, &range, &bytes)? {
+            return Ok(Some(cut));
+        }
+        let path = self.shared.path(hash);
+        let damaged = || BlobError::Damaged { hash: *hash, path: path.clone() };
+        let file = File::open(&path).map_err(BlobError::io("open", &path))?;
+        let (got, tree) = hash_tree(&file, size).map_err(BlobError::io("read", &path))?;
+        if got != *hash {
+            return Err(damaged());
+        }
         self.shared.keep_outboard(hash, &tree)?;
-        let damaged = |_| BlobError::Damaged { hash: *hash, path: self.shared.path(hash) };
-        let part = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        let bytes = whole.get(part(groups.start)..part(groups.end)).unwrap_or_default();
-        slice::cut_groups(hash, size, &tree, &range, bytes).map(Some).map_err(damaged)
+        self.shared.cut(hash, size, &range, &bytes)?.map(Some).ok_or_else(damaged)
     }
 
-    /// Puts a blob at another path as well: the same file where the disk can, else a copy, which is not synced. None of its
-    /// bytes are checked. False when it is not here.
+    /// Puts a blob at another path as well, where nothing is yet: the same file where the disk can, else a copy, which is
+    /// not synced. None of its bytes are checked. False when it is not here.
     pub fn put_at(&self, hash: &Hash32, path: &Path) -> Result<bool, BlobError> {
         let own = self.shared.path(hash);
         if self.len(hash)?.is_none() {
             return Ok(false);
         }
         if fs::hard_link(&own, path).is_err() {
-            fs::copy(&own, path).map_err(BlobError::io("copy to", path))?;
+            let mut from = File::open(&own).map_err(BlobError::io("open", &own))?;
+            // What is there already may be this very file.
+            let mut to = File::create_new(path).map_err(BlobError::io("create", path))?;
+            io::copy(&mut from, &mut to).map_err(BlobError::io("copy to", path))?;
         }
         Ok(true)
     }
@@ -269,14 +324,14 @@ impl Shared {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The hash tree of a blob of this size, if there is one of the right length.
-    fn kept_outboard(&self, hash: &Hash32, size: u64) -> Result<Option<Vec<u8>>, BlobError> {
+    /// A slice of these groups of a blob, if they and the hash tree that is kept are the blob's.
+    fn cut(&self, hash: &Hash32, size: u64, range: &Range<u64>, groups: &[u8]) -> Result<Option<Vec<u8>>, BlobError> {
         if slice::outboard_bytes(size) == 0 {
-            return Ok(Some(Vec::new()));
+            return Ok(slice::cut_groups(hash, size, <&[u8]>::default(), range, groups).ok());
         }
         let path = self.outboard_path(hash);
-        match fs::read(&path) {
-            Ok(tree) => Ok((tree.len() as u64 == slice::outboard_bytes(size)).then_some(tree)),
+        match File::open(&path) {
+            Ok(tree) => Ok(slice::cut_groups(hash, size, tree, range, groups).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(BlobError::io("read", &path)(error)),
         }
@@ -305,6 +360,18 @@ impl Shared {
         self.folder.join(to_hex(&hash.0[..1])).join(to_hex(&hash.0[1..]))
     }
 
+    fn partial(&self, hash: &Hash32, stays: bool) -> PathBuf {
+        self.folder.join(PARTIAL).join(format!("{hash}{}", if stays { BEGUN } else { "" }))
+    }
+
+    /// Makes room of what broke off.
+    fn remove_begun(&self, usage: &mut Usage) {
+        usage.begun.retain(|hash, _| {
+            let removed = fs::remove_file(self.partial(hash, true));
+            removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
+        });
+    }
+
     fn len(&self, hash: &Hash32) -> Result<Option<u64>, BlobError> {
         let path = self.path(hash);
         match fs::metadata(&path) {
@@ -315,20 +382,27 @@ impl Shared {
     }
 }
 
-/// Content that is being written, in order. Dropped before [`Self::finish`], it leaves nothing.
+/// Content that is being written, in order. Dropped before [`Self::finish`], it leaves nothing, or what can be gone on with
+/// by [`BlobStore::resume`] if it came of that.
 #[derive(Debug)]
 pub struct Incoming {
     shared: Arc<Shared>,
     hash: Hash32,
     promised: u64,
     written: u64,
-    hasher: blake3::Hasher,
+    /// Does it stay when it breaks off?
+    stays: bool,
     path: PathBuf,
     /// None when it could not be created, or is complete.
     file: Option<File>,
 }
 
 impl Incoming {
+    /// Bytes that are there.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// The next bytes.
     ///
     /// # Errors
@@ -338,10 +412,13 @@ impl Incoming {
         if got > self.promised {
             return Err(BlobError::Length { hash: self.hash, expected: self.promised, got });
         }
-        if let Some(file) = &mut self.file {
-            file.write_all(chunk).map_err(BlobError::io("write", &self.path))?;
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.write_all(chunk)
+        {
+            // How much of it was written is not known.
+            self.stays = false;
+            return Err(BlobError::io("write", &self.path)(error));
         }
-        self.hasher.update(chunk);
         self.written = got;
         Ok(())
     }
@@ -351,25 +428,28 @@ impl Incoming {
     /// # Errors
     /// [`BlobError::Length`] and [`BlobError::Mismatch`] when it is not what was promised; nothing stays then.
     pub fn finish(mut self) -> Result<(), BlobError> {
+        self.stays = false;
         if self.written != self.promised {
             return Err(BlobError::Length { hash: self.hash, expected: self.promised, got: self.written });
         }
-        let got = Hash32(*self.hasher.finalize().as_bytes());
-        if got != self.hash {
-            return Err(BlobError::Mismatch { expected: self.hash, got });
+        if let Some(file) = &mut self.file {
+            file.rewind().map_err(BlobError::io("read", &self.path))?;
+            let (got, tree) = hash_tree(&*file, self.promised).map_err(BlobError::io("read", &self.path))?;
+            if got != self.hash {
+                return Err(BlobError::Mismatch { expected: self.hash, got });
+            }
+            self.shared.keep_outboard(&self.hash, &tree)?;
+            file.sync_all().map_err(BlobError::io("sync", &self.path))?;
         }
         self.move_into_place()
     }
 
     fn move_into_place(&mut self) -> Result<(), BlobError> {
-        if let Some(file) = &self.file {
-            file.sync_all().map_err(BlobError::io("sync", &self.path))?;
-        }
         let place = self.shared.path(&self.hash);
         let folder = place.parent().unwrap_or(&self.shared.folder);
-        if !folder.exists() {
-            fs::create_dir_all(folder).map_err(BlobError::io("create the folder", folder))?;
-            sync_folder(&self.shared.folder)?;
+        {
+            let _turn = self.shared.folders.lock().unwrap_or_else(PoisonError::into_inner);
+            create_folder(folder)?;
         }
         // Nobody else writes this blob meanwhile, so the length of what is replaced stays true.
         let replaced = self.shared.len(&self.hash)?.unwrap_or(0);
@@ -384,11 +464,19 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // What cannot be removed now is removed at the next start.
-            let _ = fs::remove_file(&self.path);
+        let stays = self.file.take().is_some_and(|_| {
+            let stays = self.stays && self.written > 0;
+            if !stays {
+                // What cannot be removed now is removed at the next start.
+                let _ = fs::remove_file(&self.path);
+            }
+            stays
+        });
+        let mut usage = self.shared.lock();
+        usage.writing.remove(&self.hash);
+        if stays {
+            usage.begun.insert(self.hash, self.written);
         }
-        self.shared.lock().writing.remove(&self.hash);
     }
 }
 
@@ -420,6 +508,26 @@ fn kept_bytes(name: &str, folder: &Path) -> Result<u64, Unfit> {
 fn entries(folder: &Path) -> Result<Vec<DirEntry>, BlobError> {
     let entries = fs::read_dir(folder).map_err(BlobError::io("read the folder", folder))?;
     entries.collect::<Result<_, _>>().map_err(BlobError::io("read the folder", folder))
+}
+
+/// The hash of a file's first `size` bytes, and the hash tree over them.
+fn hash_tree(file: impl Read, size: u64) -> io::Result<(Hash32, Vec<u8>)> {
+    slice::outboard(BufReader::with_capacity(READ_BYTES, file), size)
+}
+
+/// Makes a folder, and those above it that are missing, durably.
+fn create_folder(folder: &Path) -> Result<(), BlobError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(above)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(BlobError::io("create the folder", folder)(error))
+        }
+        _ => sync_folder(above),
+    }
 }
 
 /// A name in a folder is durable when the folder is synced.

@@ -189,6 +189,11 @@ impl Staging {
         Ok(Self { folder: folder.to_owned(), info, assembler })
     }
 
+    /// What this folder holds a part of, if it is anything.
+    pub fn begun(folder: &Path) -> Option<SnapshotInfo> {
+        read_about(folder)
+    }
+
     /// What is being gathered.
     pub fn info(&self) -> &SnapshotInfo {
         &self.info

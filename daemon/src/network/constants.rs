@@ -158,7 +158,7 @@ pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
 pub const REDIAL_LAST: Duration = Duration::from_secs(15);
 /// Configured peers.
 pub const CONFIGURED_PEERS: usize = 256;
-/// How often configured peers are looked after.
+/// How often configured peers are looked after, and requests that wait for their turn.
 pub const DIAL_TICK: Duration = Duration::from_millis(100);
 /// How often bans, scores, handshakes and lost requests are looked after.
 pub const CARE_TICK: Duration = Duration::from_secs(1);
@@ -199,9 +199,17 @@ pub const REQUEST_GRACE: Duration = Duration::from_secs(5);
 pub const REQUESTS_IN_PART: usize = 4;
 /// Of that we use half, because the peer learns later than we do that an answer has arrived. The rest wait their turn.
 pub const REQUESTS_OUT_PART: usize = 2 * REQUESTS_IN_PART;
+/// Wait before a peer that has too much to do is asked again, doubled with each refusal.
+pub const BUSY_FIRST: Duration = Duration::from_millis(100);
+/// The longest such wait.
+pub const BUSY_LAST: Duration = Duration::from_secs(2);
+/// Refusals after which a peer that has too much to do counts as one that does not answer (after about 7 s).
+pub const BUSY_TRIES: u32 = 8;
 
 // Standing.
 
+/// What exceeds a rate is refused; only what exceeds it so many times is a strike.
+pub const FLOOD: u32 = 4;
 /// Strikes at which a peer is banned.
 pub const STRIKES_BAN: u32 = 100;
 /// Strikes halve in this time.
@@ -210,7 +218,7 @@ pub const STRIKES_HALVE: Duration = Duration::from_secs(600);
 pub const BAN: Duration = Duration::from_secs(600);
 /// Bans remembered; the one that ends first makes room.
 pub const BANS: usize = 1024;
-/// Peers whose strikes or request rates are remembered; the least guilty makes room.
+/// Peers whose strikes or request rates, in and out, are remembered; the least guilty makes room.
 pub const STANDINGS: usize = 1024;
 
 const _: () = assert!(EVENT_RESERVE_PEERS < EVENT_RESERVE_CONSENSUS && EVENT_RESERVE_CONSENSUS < EVENT_QUEUE);

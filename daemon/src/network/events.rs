@@ -22,7 +22,7 @@ use super::{
     handle::{GossipId, NetworkEvent, ReplyHandle, RequestError},
     memory::MemoryShort,
     names::{Protocol, Topic},
-    standing::Misdeed,
+    standing::{Admission, Misdeed},
     task::{Connection, Task},
 };
 
@@ -193,9 +193,10 @@ impl Task {
     }
 
     fn on_direct(&mut self, peer: PeerId, data: Vec<u8>, now: Instant) {
-        if !self.standings.may_tell(peer, now) {
+        let admission = self.standings.tell(peer, now);
+        if admission != Admission::Taken {
             counters::direct_dropped("rate_limited");
-            return self.misbehaved(peer, Misdeed::RateLimited, now);
+            return self.on_too_often(peer, admission, now);
         }
         // Messages come with as little claim on the queue as gossip of agreement has.
         let dropped = self.events.capacity() <= EVENT_RESERVE_PEERS
@@ -243,14 +244,14 @@ impl Task {
                     Answer::Refused(reason) => Err(RequestError::Refused { reason }),
                 };
                 self.outbound.answer(protocol, request_id, outcome);
-                self.send_requests(peer, protocol);
+                self.send_requests(peer, protocol, now);
             }
             Event::OutboundFailure { peer, request_id, error, .. } => {
                 if frame_error_out(&error).is_some() {
                     self.misbehaved(peer, Misdeed::MalformedFrame, now);
                 }
                 self.outbound.answer(protocol, request_id, Err(request_error(protocol, peer, &error)));
-                self.send_requests(peer, protocol);
+                self.send_requests(peer, protocol, now);
             }
             Event::InboundFailure { request_id, .. } | Event::ResponseSent { request_id, .. } => {
                 self.inbound.close(protocol, request_id);
@@ -275,8 +276,9 @@ impl Task {
                 return Err(Refusal::Malformed);
             }
         };
-        if !self.standings.may_ask(peer, protocol, now) {
-            self.misbehaved(peer, Misdeed::RateLimited, now);
+        let admission = self.standings.ask(peer, protocol, now);
+        if admission != Admission::Taken {
+            self.on_too_often(peer, admission, now);
             return Err(Refusal::RateLimited);
         }
         let room = self.events.capacity() > EVENT_RESERVE_CONSENSUS;
@@ -284,6 +286,13 @@ impl Task {
             return Err(Refusal::Busy);
         }
         Ok(bytes)
+    }
+
+    /// Refusing is enough for a peer that asks too often; only one that goes on regardless is to blame.
+    fn on_too_often(&mut self, peer: PeerId, admission: Admission, now: Instant) {
+        if admission == Admission::Flood {
+            self.misbehaved(peer, Misdeed::RateLimited, now);
+        }
     }
 
     fn hand_request(&self, event: NetworkEvent) {

@@ -213,6 +213,16 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    /// Is it only too much at once, on this side or the other, so that the same question may be asked again?
+    pub const fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            RequestError::QueueFull { .. }
+                | RequestError::TooManyInFlight { .. }
+                | RequestError::Refused { reason: Refusal::Busy | Refusal::RateLimited }
+        )
+    }
+
     /// The word for logs and metrics.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -392,6 +402,24 @@ impl NetworkHandle {
         };
         counters::request_out(protocol, outcome.as_ref().map_or_else(RequestError::as_str, |_| "answered"));
         outcome
+    }
+
+    /// Asks a connected peer, and again a little later as long as it or this node has too much to do.
+    pub async fn request_patiently(
+        &self,
+        peer: PeerId,
+        protocol: Protocol,
+        request: Vec<u8>,
+    ) -> Result<Vec<u8>, RequestError> {
+        let mut wait = BUSY_FIRST;
+        for _ in 1..BUSY_TRIES {
+            match self.request(peer, protocol, request.clone()).await {
+                Err(error) if error.is_busy() => tokio::time::sleep(wait).await,
+                outcome => return outcome,
+            }
+            wait = BUSY_LAST.min(wait * 2);
+        }
+        self.request(peer, protocol, request).await
     }
 
     async fn ask(&self, peer: PeerId, protocol: Protocol, request: Vec<u8>) -> Result<Vec<u8>, RequestError> {

@@ -73,6 +73,18 @@ pub(super) struct Rate {
     pub(super) per_second: u32,
 }
 
+impl Rate {
+    /// How often we ask: half as often as a peer answers, since what waited on its way arrives all at once.
+    const fn asked(self) -> Rate {
+        Rate { burst: self.burst / 2, per_second: self.per_second / 2 }
+    }
+
+    /// What no honest peer sends, even one that counts wrong.
+    pub(super) const fn flood(self) -> Rate {
+        Rate { burst: self.burst * FLOOD, per_second: self.per_second * FLOOD }
+    }
+}
+
 /// How many messages of agreement one peer may send straight to us. A validator says three or four things in an epoch, and
 /// no epochs are shorter than some milliseconds.
 pub(super) const DIRECT_RATE: Rate = Rate { burst: 4096, per_second: 1024 };
@@ -119,15 +131,20 @@ impl Protocol {
         }
     }
 
-    /// How often one peer may ask.
+    /// How often one peer is answered.
     pub(super) const fn rate(self) -> Rate {
         match self {
-            Protocol::Block => Rate { burst: 256, per_second: 128 },
+            Protocol::Block => Rate { burst: 512, per_second: 256 },
             // A comparison takes some messages every few seconds, and each looks at the whole pool.
             Protocol::Object => Rate { burst: 64, per_second: 16 },
-            Protocol::Blob => Rate { burst: 256, per_second: 128 },
+            Protocol::Blob => Rate { burst: 512, per_second: 256 },
             Protocol::Status => Rate { burst: 32, per_second: 8 },
         }
+    }
+
+    /// How often we ask one peer.
+    pub(super) const fn asking_rate(self) -> Rate {
+        self.rate().asked()
     }
 
     /// Requests of all peers that we may be answering at once; with the response's limit it bounds the memory.

@@ -14,7 +14,7 @@ use libp2p::{
 };
 use tokio::sync::oneshot;
 
-use super::{constants::*, frame, handle::RequestError, names::Protocol};
+use super::{constants::*, frame, handle::RequestError, names::Protocol, standing::TokenBucket};
 
 /// Who waits for the answer.
 pub(super) type Asker = oneshot::Sender<Result<Vec<u8>, RequestError>>;
@@ -26,6 +26,8 @@ type Question = (Vec<u8>, Asker);
 pub(super) struct Outbound {
     sent: BTreeMap<(Protocol, OutboundRequestId), (PeerId, Asker)>,
     queued: BTreeMap<(PeerId, Protocol), VecDeque<Question>>,
+    /// How much may be asked now. It outlives connections: whoever answers remembers us as well.
+    buckets: BTreeMap<(PeerId, Protocol), TokenBucket>,
 }
 
 impl Outbound {
@@ -38,15 +40,18 @@ impl Outbound {
         self.queued.entry((peer, protocol)).or_default().push_back((request, asker));
     }
 
-    /// The next request whose turn it is with this peer.
-    pub(super) fn next(&mut self, peer: PeerId, protocol: Protocol) -> Option<Question> {
+    /// The next request whose turn it is with this peer: what exceeds the places or the rate of its answers waits.
+    pub(super) fn next(&mut self, peer: PeerId, protocol: Protocol, now: Instant) -> Option<Question> {
         let under_way = self.sent.iter().filter(|((sent, _), (to, _))| *sent == protocol && *to == peer).count();
         if under_way >= protocol.in_flight() / REQUESTS_OUT_PART {
             return None;
         }
         let queue = self.queued.get_mut(&(peer, protocol))?;
         // Nobody waits any more for those whose deadline has passed.
-        let next = std::iter::from_fn(|| queue.pop_front()).find(|(_, asker)| !asker.is_closed());
+        queue.retain(|(_, asker)| !asker.is_closed());
+        let rate = protocol.asking_rate();
+        let bucket = self.buckets.entry((peer, protocol)).or_insert_with(|| TokenBucket::full(rate, now));
+        let next = if queue.is_empty() || !bucket.take(rate, now) { None } else { queue.pop_front() };
         if queue.is_empty() {
             self.queued.remove(&(peer, protocol));
         }
@@ -76,9 +81,17 @@ impl Outbound {
         }
     }
 
-    /// Forgets requests that nobody waits for; returns with whom there may be a place again.
-    pub(super) fn forget_abandoned(&mut self) -> Vec<(PeerId, Protocol)> {
+    /// Forgets requests that nobody waits for, and peers that may be asked as much as any other.
+    pub(super) fn forget_abandoned(&mut self, now: Instant) {
         self.sent.retain(|_, (_, asker)| !asker.is_closed());
+        self.buckets.retain(|(_, protocol), bucket| !bucket.is_full(protocol.asking_rate(), now));
+        while self.buckets.len() > STANDINGS {
+            self.buckets.pop_first();
+        }
+    }
+
+    /// With whom requests wait for their turn.
+    pub(super) fn waiting(&self) -> Vec<(PeerId, Protocol)> {
         self.queued.keys().copied().collect()
     }
 }
@@ -120,3 +133,33 @@ pub(super) const REPLY_QUEUE: usize = Protocol::Block.in_flight()
     + Protocol::Object.in_flight()
     + Protocol::Blob.in_flight()
     + Protocol::Status.in_flight();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn we_ask_at_half_the_rate_of_answers_and_the_rest_waits() {
+        let (mut outbound, peer, start) = (Outbound::default(), PeerId::random(), Instant::now());
+        let (protocol, rate) = (Protocol::Blob, Protocol::Blob.rate());
+        let mut answers = Vec::new();
+        for _ in 0..rate.burst {
+            let (asker, answer) = oneshot::channel();
+            outbound.queue(peer, protocol, Vec::new(), asker);
+            answers.push(answer);
+        }
+        let sent = |outbound: &mut Outbound, now| std::iter::from_fn(|| outbound.next(peer, protocol, now)).count();
+        assert_eq!(sent(&mut outbound, start), rate.burst as usize / 2);
+        assert_eq!(outbound.waiting(), [(peer, protocol)]);
+        assert_eq!(sent(&mut outbound, start + Duration::from_secs(1)), rate.per_second as usize / 2);
+        // Those whose askers are gone take no part of the rate.
+        drop(answers);
+        assert_eq!(sent(&mut outbound, start + Duration::from_secs(2)), 0);
+        assert!(outbound.waiting().is_empty());
+        outbound.forget_abandoned(start + Duration::from_secs(2));
+        assert_eq!(outbound.buckets.len(), 1, "it is not full again");
+        outbound.forget_abandoned(start + Duration::from_secs(60));
+        assert!(outbound.buckets.is_empty());
+    }
+}

@@ -29,7 +29,7 @@ pub(super) enum Misdeed {
     MalformedMessage,
     /// An answer or a message whose content does not hold.
     Content(Fault),
-    /// It asks more often than it may.
+    /// It goes on asking, or telling, far more often than it is listened to.
     RateLimited,
     /// It belongs to another network or another genesis.
     OtherNetwork,
@@ -77,9 +77,20 @@ impl Misdeed {
 pub(super) struct Standings {
     strikes: BTreeMap<PeerId, Strikes>,
     bans: BTreeMap<PeerId, Instant>,
-    buckets: BTreeMap<(PeerId, Protocol), TokenBucket>,
+    buckets: BTreeMap<(PeerId, Protocol), Allowance>,
     /// Of messages that come straight.
-    messages: BTreeMap<PeerId, TokenBucket>,
+    messages: BTreeMap<PeerId, Allowance>,
+}
+
+/// What becomes of something that a peer sends, by how often it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is taken.
+    Taken,
+    /// It is refused.
+    TooOften,
+    /// It is refused, and so far beyond the rate that it is a misdeed.
+    Flood,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,15 +134,15 @@ impl Standings {
         self.strikes.get(peer).map_or(0, |strikes| strikes.decayed(now).count)
     }
 
-    /// Whether a peer may ask once more; counts the question if so.
-    pub(super) fn may_ask(&mut self, peer: PeerId, protocol: Protocol, now: Instant) -> bool {
+    /// Whether a peer may ask once more; counts the question.
+    pub(super) fn ask(&mut self, peer: PeerId, protocol: Protocol, now: Instant) -> Admission {
         let rate = protocol.rate();
-        self.buckets.entry((peer, protocol)).or_insert_with(|| TokenBucket::full(rate, now)).take(rate, now)
+        self.buckets.entry((peer, protocol)).or_insert_with(|| Allowance::full(rate, now)).take(rate, now)
     }
 
-    /// Whether a peer may send one more message straight to us; counts it if so.
-    pub(super) fn may_tell(&mut self, peer: PeerId, now: Instant) -> bool {
-        self.messages.entry(peer).or_insert_with(|| TokenBucket::full(DIRECT_RATE, now)).take(DIRECT_RATE, now)
+    /// Whether a peer may send one more message straight to us; counts it.
+    pub(super) fn tell(&mut self, peer: PeerId, now: Instant) -> Admission {
+        self.messages.entry(peer).or_insert_with(|| Allowance::full(DIRECT_RATE, now)).take(DIRECT_RATE, now)
     }
 
     /// Ends what has passed; returns the peers whose ban is over or had to make room.
@@ -165,19 +176,45 @@ impl Standings {
     }
 }
 
+/// What a peer may send, and beside it how much more is forgiven.
+#[derive(Debug)]
+struct Allowance {
+    taken: TokenBucket,
+    sent: TokenBucket,
+}
+
+impl Allowance {
+    fn full(rate: Rate, now: Instant) -> Self {
+        Allowance { taken: TokenBucket::full(rate, now), sent: TokenBucket::full(rate.flood(), now) }
+    }
+
+    fn take(&mut self, rate: Rate, now: Instant) -> Admission {
+        let forgiven = self.sent.take(rate.flood(), now);
+        match self.taken.take(rate, now) {
+            true => Admission::Taken,
+            false if forgiven => Admission::TooOften,
+            false => Admission::Flood,
+        }
+    }
+
+    fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
+        self.taken.is_full(rate, now) && self.sent.is_full(rate.flood(), now)
+    }
+}
+
 /// Tokens in thousandths, so that slow refills are not lost to rounding.
 #[derive(Debug)]
-struct TokenBucket {
+pub(super) struct TokenBucket {
     milli_tokens: u64,
     refilled: Instant,
 }
 
 impl TokenBucket {
-    fn full(rate: Rate, now: Instant) -> Self {
+    pub(super) fn full(rate: Rate, now: Instant) -> Self {
         TokenBucket { milli_tokens: capacity(rate), refilled: now }
     }
 
-    fn take(&mut self, rate: Rate, now: Instant) -> bool {
+    pub(super) fn take(&mut self, rate: Rate, now: Instant) -> bool {
         self.refill(rate, now);
         let enough = self.milli_tokens >= 1000;
         if enough {
@@ -186,7 +223,7 @@ impl TokenBucket {
         enough
     }
 
-    fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
+    pub(super) fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
         self.refill(rate, now);
         self.milli_tokens >= capacity(rate)
     }
@@ -264,22 +301,49 @@ mod tests {
     }
 
     #[test]
+    fn what_exceeds_a_rate_is_refused_and_only_what_far_exceeds_it_is_a_flood() {
+        for protocol in Protocol::ALL {
+            let (mut standings, peer, start) = (Standings::default(), PeerId::random(), Instant::now());
+            let rate = protocol.rate();
+            let mut count = |admission, now| {
+                let mut n = 0;
+                while n < 2 * FLOOD * rate.burst && standings.ask(peer, protocol, now) == admission {
+                    n += 1;
+                }
+                n
+            };
+            assert_eq!(count(Admission::Taken, start), rate.burst);
+            // The question that ended the first count was refused as well.
+            assert_eq!(count(Admission::TooOften, start), (FLOOD - 1) * rate.burst - 1);
+            assert_eq!(count(Admission::Flood, start), 2 * FLOOD * rate.burst, "for as long as it goes on");
+            assert_eq!(
+                count(Admission::Taken, start + Duration::from_secs(1)),
+                rate.per_second,
+                "answered none the less"
+            );
+        }
+    }
+
+    #[test]
     fn a_bucket_gives_its_burst_then_its_rate() {
         let (mut standings, peer, start) = (Standings::default(), PeerId::random(), Instant::now());
         let rate = Protocol::Status.rate();
         let mut given = 0;
-        while standings.may_ask(peer, Protocol::Status, start) {
+        while standings.ask(peer, Protocol::Status, start) == Admission::Taken {
             given += 1;
         }
         assert_eq!(given, rate.burst);
-        assert!(standings.may_ask(peer, Protocol::Block, start), "protocols do not share a bucket");
-        assert!(standings.may_ask(PeerId::random(), Protocol::Status, start), "peers do not share a bucket");
+        assert_eq!(standings.ask(peer, Protocol::Block, start), Admission::Taken, "protocols do not share a bucket");
+        let other = PeerId::random();
+        assert_eq!(standings.ask(other, Protocol::Status, start), Admission::Taken, "peers do not share a bucket");
         // Asking all the time must not lose the fractions of a refill.
         let given = (1..=2000).filter(|ms| {
-            standings.may_ask(peer, Protocol::Status, start + Duration::from_micros(ms * 1000 + ms % 1000))
+            let then = start + Duration::from_micros(ms * 1000 + ms % 1000);
+            standings.ask(peer, Protocol::Status, then) == Admission::Taken
         });
         assert_eq!(given.count(), 2 * rate.per_second as usize);
-        assert!((0..DIRECT_RATE.burst).all(|_| standings.may_tell(peer, start)) && !standings.may_tell(peer, start));
+        assert!((0..DIRECT_RATE.burst).all(|_| standings.tell(peer, start) == Admission::Taken));
+        assert_eq!(standings.tell(peer, start), Admission::TooOften);
         standings.expire(start + Duration::from_secs(3600));
         assert!(standings.buckets.is_empty() && standings.messages.is_empty(), "full buckets are forgotten");
     }

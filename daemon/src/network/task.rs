@@ -147,7 +147,7 @@ impl Task {
             }
             Command::Request { peer, protocol, request, answer } => {
                 self.outbound.queue(peer, protocol, request, answer);
-                self.send_requests(peer, protocol);
+                self.send_requests(peer, protocol, now);
             }
         }
     }
@@ -203,8 +203,8 @@ impl Task {
     }
 
     /// Sends this peer as many of the waiting requests as it is their turn.
-    pub(super) fn send_requests(&mut self, peer: PeerId, protocol: Protocol) {
-        while let Some((request, asker)) = self.outbound.next(peer, protocol) {
+    pub(super) fn send_requests(&mut self, peer: PeerId, protocol: Protocol, now: Instant) {
+        while let Some((request, asker)) = self.outbound.next(peer, protocol, now) {
             let id = self.swarm.behaviour_mut().requests(protocol).send_request(&peer, Question::Bytes(request));
             self.outbound.sent(peer, protocol, id, asker);
         }
@@ -220,6 +220,9 @@ impl Task {
     }
 
     fn on_dial_tick(&mut self, now: Instant) {
+        for (peer, protocol) in self.outbound.waiting() {
+            self.send_requests(peer, protocol, now);
+        }
         let swarm = &self.swarm;
         for dial in self.dialer.due(now, |peer| swarm.is_connected(peer)) {
             let connection = dial.connection_id();
@@ -251,9 +254,7 @@ impl Task {
             self.misbehaved(peer, Misdeed::Graylisted, now);
         }
         self.inbound.forget_old(now);
-        for (peer, protocol) in self.outbound.forget_abandoned() {
-            self.send_requests(peer, protocol);
-        }
+        self.outbound.forget_abandoned(now);
         self.show(now);
     }
 

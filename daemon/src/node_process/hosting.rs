@@ -2,14 +2,15 @@
 //! is known.
 //!
 //! A manifest's documents come from the peer that it names as host, else from any other, in slices that are checked
-//! against the document's BLAKE3 hash before a byte of them is kept. What is not text, or not as long as its contribution
+//! against the document's BLAKE3 hash before a byte of them is kept. Where one peer breaks off the next goes on, at once or
+//! after a restart; a peer that has too much to do is waited for. What is not text, or not as long as its contribution
 //! says, is never indexed, and so never attested. Neither is a manifest of which too much is known; should more than two
 //! thirds attest it nevertheless, it counts, and is taken in like any other.
 
 use super::content::{ContentError, Shared};
 use super::known::{TooMuchKnown, judge};
 use crate::metrics;
-use crate::network::Protocol;
+use crate::network::{NetworkHandle, Protocol};
 use attribution::span::{FOLDED, Index, IndexError, IndexWriter, Limits, NewDocument, Segment, check_document};
 use libp2p::PeerId;
 use protocol::fold::fold;
@@ -23,6 +24,8 @@ use protocol::slice::{self, Grain};
 use protocol::wire::{self, Request, Response};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+use storage::{BlobStore, Incoming};
+use tokio::sync::Semaphore;
 
 /// Bytes of one slice: with its hashes it stays below the answer's limit.
 const SLICE_BYTES: u64 = 1024 * 1024;
@@ -30,6 +33,8 @@ const SLICE_BYTES: u64 = 1024 * 1024;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// The longest wait between two tries.
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// Manifests whose content is fetched at once; the others wait, so that no peer is asked for all of them together.
+static FETCHING: Semaphore = Semaphore::const_new(4);
 /// Bytes of memory that indexing takes, about.
 const INDEXING_BYTES: usize = 512 * 1024 * 1024;
 
@@ -98,36 +103,57 @@ impl Shared {
     }
 
     async fn take_in(self: Arc<Self>, id: ManifestId) -> Result<TakenIn, ContentError> {
+        let fetching = FETCHING.acquire().await.map_err(|error| ContentError::Other(error.to_string()))?;
         let began = Instant::now();
-        let Object::DatasetManifest(manifest) = self.object("manifest", id.into())? else {
-            return Err(ContentError::Missing { what: "manifest", id: id.into() });
-        };
-        let mut contributions = Vec::with_capacity(manifest.added.len());
-        for contribution in &manifest.added {
-            let Object::Contribution(object) = self.object("contribution", (*contribution).into())? else {
-                return Err(ContentError::Missing { what: "contribution", id: (*contribution).into() });
-            };
-            for document in &object.documents {
-                if !self.is_wanted(&id) {
+        let shared = self.clone();
+        let (manifest, objects) = blocking(move || shared.read(id)).await?;
+        let mut contributions = Vec::with_capacity(objects.len());
+        for (contribution, object) in objects {
+            let shared = self.clone();
+            let (object, missing) = blocking(move || {
+                let missing = shared.missing(contribution, &object)?;
+                Ok((object, missing))
+            })
+            .await?;
+            for document in missing {
+                let shared = self.clone();
+                if !blocking(move || Ok(shared.is_wanted(&id))).await? {
                     return Ok(TakenIn::NotWanted);
                 }
-                self.fetch(&manifest, *contribution, document).await?;
+                self.fetch_document(&manifest.host, &document).await?;
             }
-            contributions.push((self.order(contribution)?, *contribution, object));
+            contributions.push((contribution, object));
         }
-        contributions.sort_by_key(|(order, _, _)| *order);
+        drop(fetching);
         let turn = self.indexing.acquire().await.map_err(|error| ContentError::Other(error.to_string()))?;
         let shared = self.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let taken_in = blocking(move || {
             shared.remove_superseded();
             if !shared.is_wanted(&id) {
                 return Ok(TakenIn::NotWanted);
             }
-            shared.index_and_judge(id, &manifest.datanet, &contributions, began)
-        });
-        let taken_in = work.await.map_err(|error| ContentError::Other(error.to_string()))?;
+            let placed = contributions.into_iter().map(|(id, object)| Ok((shared.order(&id)?, id, object)));
+            let mut placed: Vec<Admitted> = placed.collect::<Result<_, ContentError>>()?;
+            placed.sort_by_key(|(order, _, _)| *order);
+            shared.index_and_judge(id, &manifest.datanet, &placed, began)
+        })
+        .await;
         drop(turn);
         taken_in
+    }
+
+    /// A manifest and the contributions that it adds.
+    fn read(&self, id: ManifestId) -> Result<(DatasetManifest, Vec<(ContributionId, Contribution)>), ContentError> {
+        let Object::DatasetManifest(manifest) = self.object("manifest", id.into())? else {
+            return Err(ContentError::Missing { what: "manifest", id: id.into() });
+        };
+        let contributions =
+            manifest.added.iter().map(|contribution| match self.object("contribution", (*contribution).into())? {
+                Object::Contribution(object) => Ok((*contribution, object)),
+                _ => Err(ContentError::Missing { what: "contribution", id: (*contribution).into() }),
+            });
+        let contributions = contributions.collect::<Result<_, _>>()?;
+        Ok((manifest, contributions))
     }
 
     fn index_and_judge(
@@ -183,70 +209,26 @@ impl Shared {
         }
     }
 
-    /// Gets a contribution's document here, unless it is.
-    async fn fetch(
-        &self,
-        manifest: &DatasetManifest,
-        contribution: ContributionId,
-        document: &Document,
-    ) -> Result<(), ContentError> {
-        match self.blobs.len(&document.hash)? {
-            Some(got) if got == document.bytes => Ok(()),
-            // What it says of its length decides what its contributor is paid.
-            Some(got) => {
-                let (title, said) = (document.title.clone(), document.bytes);
-                Err(ContentError::Length { title, contribution, said, got })
+    /// The documents of a contribution that are not here yet.
+    fn missing(&self, contribution: ContributionId, object: &Contribution) -> Result<Vec<Document>, ContentError> {
+        let mut missing = Vec::new();
+        for document in &object.documents {
+            match self.blobs.len(&document.hash)? {
+                Some(got) if got == document.bytes => {}
+                // What it says of its length decides what its contributor is paid.
+                Some(got) => {
+                    let (title, said) = (document.title.clone(), document.bytes);
+                    return Err(ContentError::Length { title, contribution, said, got });
+                }
+                None => missing.push(document.clone()),
             }
-            None => self.fetch_document(&manifest.host, document).await,
         }
+        Ok(missing)
     }
 
     /// Gets a file here, unless it is: from its host, else from any peer.
     pub(super) async fn fetch_document(&self, host: &[u8], document: &Document) -> Result<(), ContentError> {
-        match self.blobs.len(&document.hash)? {
-            Some(got) if got == document.bytes => return Ok(()),
-            Some(got) => {
-                let Document { title, bytes, .. } = document;
-                return Err(ContentError::Other(format!(
-                    "{title:?} has {got} bytes, and not the {bytes} that are said"
-                )));
-            }
-            None => {}
-        }
-        let host = PeerId::from_bytes(host).ok();
-        let others = self.network.peers().into_iter().map(|peer| peer.peer).filter(|peer| Some(*peer) != host);
-        for peer in host.into_iter().chain(others) {
-            match self.fetch_from(peer, document).await {
-                Ok(()) => return Ok(()),
-                Err(error) => tracing::debug!(%peer, document = %document.hash, "not fetched: {error}"),
-            }
-        }
-        Err(ContentError::NoPeer { title: document.title.clone(), hash: document.hash })
-    }
-
-    async fn fetch_from(&self, peer: PeerId, document: &Document) -> Result<(), ContentError> {
-        let other = |text: String| ContentError::Other(text);
-        let (hash, size) = (document.hash, document.bytes);
-        let mut incoming = self.blobs.begin(hash, size)?;
-        let mut offset = 0;
-        while offset < size {
-            let len = SLICE_BYTES.min(size - offset);
-            let request = wire::encode_request(&Request::Blob { hash, offset, len, size });
-            let answer = self.network.request(peer, Protocol::Blob, request).await;
-            let answer = answer.map_err(|error| other(error.to_string()))?;
-            let Response::Blob(Some(slice)) =
-                wire::decode_response(&answer).map_err(|error| other(error.to_string()))?
-            else {
-                return Err(other("the peer does not have it".to_owned()));
-            };
-            let bytes = slice::open(&hash, size, offset..offset + len, &slice, Grain::Transfer)
-                .map_err(|error| other(error.to_string()))?;
-            incoming.write(&bytes)?;
-            offset += len;
-        }
-        incoming.finish()?;
-        metrics::fetched(size);
-        Ok(())
+        fetch_file(&self.blobs, &self.network, host, document).await
     }
 
     /// The index of a manifest's contributions, in order of admission: what is on the disk if it is that, else a new one.
@@ -377,6 +359,85 @@ impl Shared {
     }
 }
 
+/// Gets a file here, unless it is: from its host, else from any peer, each from where the one before broke off.
+async fn fetch_file(
+    blobs: &Arc<BlobStore>,
+    network: &NetworkHandle,
+    host: &[u8],
+    document: &Document,
+) -> Result<(), ContentError> {
+    let (blobs, wanted) = (blobs.clone(), document.clone());
+    let begun = blocking(move || match blobs.len(&wanted.hash)? {
+        Some(got) if got == wanted.bytes => Ok(None),
+        Some(got) => {
+            let Document { title, bytes, .. } = wanted;
+            Err(ContentError::Other(format!("{title:?} has {got} bytes, and not the {bytes} that are said")))
+        }
+        None => Ok(Some(blobs.resume(wanted.hash, wanted.bytes)?)),
+    });
+    let Some(mut incoming) = begun.await? else { return Ok(()) };
+    let host = PeerId::from_bytes(host).ok();
+    let others = network.peers().into_iter().map(|peer| peer.peer).filter(|peer| Some(*peer) != host);
+    for peer in host.into_iter().chain(others) {
+        let broken_off;
+        (incoming, broken_off) = fetch_from(network, peer, document, incoming).await?;
+        if let Some(reason) = broken_off {
+            tracing::debug!(%peer, document = %document.hash, got = incoming.written(), "not fetched: {reason}");
+            continue;
+        }
+        blocking(move || Ok(incoming.finish()?)).await?;
+        metrics::fetched(document.bytes);
+        return Ok(());
+    }
+    Err(ContentError::NoPeer { title: document.title.clone(), hash: document.hash })
+}
+
+/// Fetches the rest of a file from a peer; with the reason why it broke off, if it did.
+async fn fetch_from(
+    network: &NetworkHandle,
+    peer: PeerId,
+    document: &Document,
+    mut incoming: Incoming,
+) -> Result<(Incoming, Option<String>), ContentError> {
+    let (hash, size) = (document.hash, document.bytes);
+    while incoming.written() < size {
+        let offset = incoming.written();
+        let len = SLICE_BYTES.min(size - offset);
+        let request = wire::encode_request(&Request::Blob { hash, offset, len, size });
+        let answer = match network.request_patiently(peer, Protocol::Blob, request).await {
+            Ok(answer) => answer,
+            Err(error) => return Ok((incoming, Some(error.to_string()))),
+        };
+        let wrong;
+        (incoming, wrong) = blocking(move || {
+            let bytes = match wire::decode_response(&answer) {
+                Ok(Response::Blob(Some(slice))) => {
+                    slice::open(&hash, size, offset..offset + len, &slice, Grain::Transfer)
+                        .map_err(|error| error.to_string())
+                }
+                Ok(_) => Err("the peer does not have it".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            match bytes {
+                Ok(bytes) => incoming.write(&bytes).map(|()| (incoming, None)).map_err(ContentError::from),
+                Err(reason) => Ok((incoming, Some(reason))),
+            }
+        })
+        .await?;
+        if wrong.is_some() {
+            return Ok((incoming, wrong));
+        }
+    }
+    Ok((incoming, None))
+}
+
+/// Work on files, which the threads of the runtime must not wait for.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ContentError> + Send + 'static,
+) -> Result<T, ContentError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| ContentError::Other(error.to_string()))?
+}
+
 /// Does an index hold just the documents of these contributions, at these places in the order of admission?
 fn holds(index: &Index, contributions: &[Admitted]) -> Result<bool, IndexError> {
     let wanted = contributions.iter().flat_map(|(order, id, contribution)| {
@@ -391,4 +452,129 @@ fn holds(index: &Index, contributions: &[Admitted]) -> Result<bool, IndexError> 
     }
     held.sort_unstable();
     Ok(held.into_iter().eq(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{self, NetworkConfig, NetworkEvent, Refusal};
+    use libp2p::{Multiaddr, multiaddr};
+    use protocol::ids::Hash32;
+    use std::sync::Mutex;
+    use tokio::sync::mpsc;
+
+    async fn start(seed: u8, peers: Vec<Multiaddr>) -> (NetworkHandle, mpsc::Receiver<NetworkEvent>) {
+        let config = NetworkConfig {
+            keypair_seed: [seed; 32],
+            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")],
+            peers,
+            external: Vec::new(),
+            mdns: false,
+            network: "testnet".to_owned(),
+            genesis8: "0123abcd".to_owned(),
+            memory_limit_bytes: None,
+        };
+        network::start(config).await.expect("a network")
+    }
+
+    /// What a peer does when it is asked for the slice at an offset, the so-many-th time that it is asked for any.
+    type Habit = fn(usize, u64) -> Result<(), Refusal>;
+
+    /// A peer that has the document, and the offsets that it was asked for.
+    struct Peer {
+        address: Multiaddr,
+        id: PeerId,
+        asked: Arc<Mutex<Vec<u64>>>,
+    }
+
+    impl Peer {
+        async fn start(seed: u8, blobs: BlobStore, habit: Habit) -> Self {
+            let (handle, mut events) = start(seed, Vec::new()).await;
+            let address = loop {
+                if let Some(NetworkEvent::Listening { addr }) = events.recv().await {
+                    break addr.with(multiaddr::Protocol::P2p(handle.local_peer_id()));
+                }
+            };
+            let peer = Peer { address, id: handle.local_peer_id(), asked: Arc::default() };
+            let asked = peer.asked.clone();
+            tokio::spawn(async move {
+                let _running = handle;
+                while let Some(event) = events.recv().await {
+                    let NetworkEvent::Request { data, reply, .. } = event else { continue };
+                    let Ok(Request::Blob { hash, offset, len, size }) = wire::decode_request(&data) else { continue };
+                    let turn = asked.lock().expect("unharmed").len();
+                    asked.lock().expect("unharmed").push(offset);
+                    let slice = || blobs.slice(&hash, size, offset..offset + len).expect("a slice");
+                    let _ = match habit(turn, offset) {
+                        Ok(()) => reply.send(wire::encode_response(&Response::Blob(slice()))),
+                        Err(reason) => reply.refuse(reason),
+                    };
+                }
+            });
+            peer
+        }
+
+        fn take_asked(&self) -> Vec<u64> {
+            std::mem::take(&mut self.asked.lock().expect("unharmed"))
+        }
+    }
+
+    fn only_the_first_slice(_: usize, offset: u64) -> Result<(), Refusal> {
+        if offset == 0 { Ok(()) } else { Err(Refusal::NotFound) }
+    }
+
+    fn busy_at_first(turn: usize, _: u64) -> Result<(), Refusal> {
+        match turn {
+            0 => Err(Refusal::Busy),
+            1 => Err(Refusal::RateLimited),
+            _ => Ok(()),
+        }
+    }
+
+    /// One peer breaks off and another goes on; with none that does, what is there is gone on with later.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_breaks_off_is_gone_on_with() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = |name: &str| BlobStore::open(&folder.path().join(name), 1 << 30).expect("a store");
+        let source = store("source");
+        let documents: Vec<Document> = [1_u8, 2]
+            .map(|seed| {
+                let bytes: Vec<u8> =
+                    (0..2_500_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3] ^ seed).collect();
+                let hash: Hash32 = source.put(&bytes).expect("kept");
+                Document { title: format!("document {seed}"), hash, bytes: bytes.len() as u64 }
+            })
+            .to_vec();
+        let host = Peer::start(1, source.clone(), only_the_first_slice).await;
+        let other = Peer::start(2, source, busy_at_first).await;
+
+        let blobs = Arc::new(store("own"));
+        let (network, _events) = start(3, vec![host.address.clone()]).await;
+        let connected = |network: NetworkHandle, count| async move {
+            while network.peers().len() < count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        connected(network.clone(), 1).await;
+        let fetched = fetch_file(&blobs, &network, &host.id.to_bytes(), &documents[0]).await;
+        assert!(matches!(fetched, Err(ContentError::NoPeer { .. })), "{fetched:?}");
+        assert_eq!((host.take_asked(), blobs.used()), (vec![0, SLICE_BYTES], SLICE_BYTES));
+        drop((network, blobs));
+
+        // The next start knows one peer more.
+        let blobs = Arc::new(store("own"));
+        let (network, _events) = start(4, vec![host.address.clone(), other.address.clone()]).await;
+        connected(network.clone(), 2).await;
+        fetch_file(&blobs, &network, &host.id.to_bytes(), &documents[0]).await.expect("fetched");
+        assert_eq!(host.take_asked(), [SLICE_BYTES]);
+        assert_eq!(other.take_asked(), [SLICE_BYTES, SLICE_BYTES, SLICE_BYTES, 2 * SLICE_BYTES], "twice it was busy");
+        fetch_file(&blobs, &network, &host.id.to_bytes(), &documents[1]).await.expect("fetched");
+        assert_eq!((host.take_asked(), other.take_asked().last()), (vec![0, SLICE_BYTES], Some(&(2 * SLICE_BYTES))));
+        for document in &documents {
+            assert_eq!(
+                blobs.get(&document.hash).expect("unharmed").map(|bytes| bytes.len() as u64),
+                Some(document.bytes)
+            );
+        }
+    }
 }

@@ -10,6 +10,7 @@ use libp2p::{Multiaddr, PeerId, multiaddr};
 use tokio::{sync::mpsc, time::timeout};
 
 mod hostile;
+mod state_sync;
 
 /// Far more than anything here takes; a test that needs it has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -370,23 +371,54 @@ async fn requests_fail_with_their_reason() {
     assert_eq!(a.handle.publish(Topic::Receipt, Vec::new()), Err(PublishRefused::Stopped));
 }
 
+/// A node that has much to ask, as one that fetches all content anew: it takes its time, and nobody blames it.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_too_often_is_told_so() {
+async fn a_node_that_wants_much_at_once_is_answered_and_not_blamed() {
+    /// More than a peer answers at once.
+    const WANTED: usize = 900;
     let (mut a, b) = pair(Over::Tcp).await;
-    let server = tokio::spawn(async move {
+    let (asker, to, server) = (b.id(), a.id(), a.handle.clone());
+    let serving = tokio::spawn(async move {
         loop {
             let (_, data, reply) = a.request().await;
             // It may wait no longer.
             let _ = reply.send(data);
         }
     });
-    let to = b.handle.peers()[0].peer;
-    let asked = (0..100).map(|_| b.handle.request(to, Protocol::Status, Vec::new()));
+    let asked = (0..WANTED).map(|_| b.handle.request(to, Protocol::Blob, Vec::new()));
     let outcomes = futures::future::join_all(asked).await;
-    let limited = Err(RequestError::Refused { reason: Refusal::RateLimited });
-    assert!(outcomes.iter().filter(|outcome| outcome.is_ok()).count() >= 32, "a burst is let through");
-    assert!(outcomes.contains(&limited), "{outcomes:?}");
-    server.abort();
+    let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+    assert_eq!(failed, [], "of {WANTED}");
+    assert!(server.peers().iter().any(|peer| peer.peer == asker && peer.strikes == 0), "{:?}", server.peers());
+    serving.abort();
+}
+
+/// A peer that refuses for now is asked again, and one that never answers is given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_peer_is_asked_again() {
+    let (mut a, b) = pair(Over::Tcp).await;
+    let answers = async {
+        for reason in [Refusal::Busy, Refusal::RateLimited, Refusal::Busy] {
+            let (_, _, reply) = a.request().await;
+            reply.refuse(reason).expect("sent");
+        }
+        let (_, data, reply) = a.request().await;
+        reply.send(data).expect("sent");
+        let (_, _, reply) = a.request().await;
+        reply.refuse(Refusal::NotFound).expect("sent");
+        for _ in 0..constants::BUSY_TRIES {
+            let (_, _, reply) = a.request().await;
+            reply.refuse(Refusal::Busy).expect("sent");
+        }
+    };
+    let to = b.handle.peers()[0].peer;
+    let asks = async {
+        let ask = || b.handle.request_patiently(to, Protocol::Blob, b"which".to_vec());
+        assert_eq!(ask().await, Ok(b"which".to_vec()));
+        assert_eq!(ask().await, Err(RequestError::Refused { reason: Refusal::NotFound }), "no is no");
+        assert_eq!(ask().await, Err(RequestError::Refused { reason: Refusal::Busy }));
+    };
+    tokio::join!(answers, asks);
 }
 
 #[tokio::test(flavor = "multi_thread")]

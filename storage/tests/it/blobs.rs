@@ -116,6 +116,7 @@ fn what_was_left_incomplete_is_removed_and_what_is_foreign_is_refused() {
     let (folder, blobs) = fresh(1000);
     let hash = blobs.put(b"here").unwrap();
     fs::write(folder.path().join("blobs/partial").join(to_hex(&[7; 32])), "half").unwrap();
+    fs::write(folder.path().join("blobs/partial/my.begun"), "half").unwrap();
     let blobs = BlobStore::open(&folder.path().join("blobs"), 1000).unwrap();
     assert_eq!((partial_files(&folder), blobs.used()), (0, 4));
 
@@ -173,9 +174,19 @@ fn slices_need_only_their_part_and_prove_themselves() {
         let opened = open(&hash, size, range.clone(), &slice, Grain::Transfer).unwrap();
         assert_eq!(opened, &bytes[index(range.start)..index(range.end)]);
     };
-    assert!(!tree.exists());
+    assert_eq!(fs::read(&tree).unwrap().len() as u64, outboard_bytes(size), "it was made with the blob");
+    // No slice reads the whole: the root's pair, the first group and the pairs above it are enough.
+    let (good, far) = (fs::read(&tree).unwrap(), bytes.len() - 1);
+    let mut elsewhere = good.clone();
+    *elsewhere.last_mut().unwrap() ^= 1;
+    fs::write(&tree, &elsewhere).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[far] ^= 1;
+    fs::write(place(&folder, &hash), &damaged).unwrap();
     check(&blobs, 0..1);
-    assert_eq!(fs::read(&tree).unwrap().len() as u64, outboard_bytes(size));
+    assert_eq!(fs::read(&tree).unwrap(), elsewhere, "only what lies above the slice was read");
+    fs::write(place(&folder, &hash), &bytes).unwrap();
+    fs::write(&tree, &good).unwrap();
     check(&blobs, 16_383..16_385);
     check(&blobs, 100_000..size);
     check(&blobs, 0..size);
@@ -186,7 +197,6 @@ fn slices_need_only_their_part_and_prove_themselves() {
     check(&blobs, 70_000..80_000);
 
     // A tree that is cut short, altered or gone is made again.
-    let good = fs::read(&tree).unwrap();
     for wrong in [good[1..].to_vec(), good.iter().map(|byte| !byte).collect(), Vec::new()] {
         fs::write(&tree, wrong).unwrap();
         check(&blobs, 50_000..60_000);
@@ -209,4 +219,72 @@ fn slices_need_only_their_part_and_prove_themselves() {
     let slice = blobs.slice(&small, 6, 2..6).unwrap().expect("it is here");
     assert_eq!(open(&small, 6, 2..6, &slice, Grain::Transfer).unwrap(), b"tale");
     assert_eq!(fs::read_dir(folder.path().join("blobs/outboard")).unwrap().count(), 1, "small ones need no tree");
+}
+
+#[test]
+fn verified_pieces_stay_when_a_transfer_breaks_off() {
+    let (folder, blobs) = fresh(10);
+    let (hash, other) = (document_hash(b"abcdef"), document_hash(b"abcdefgh"));
+    let mut incoming = blobs.resume(hash, 6).unwrap();
+    assert_eq!(incoming.written(), 0);
+    drop(incoming);
+    assert_eq!((blobs.used(), partial_files(&folder)), (0, 0), "nothing came, nothing stays");
+    incoming = blobs.resume(hash, 6).unwrap();
+    incoming.write(b"abc").unwrap();
+    assert!(matches!(blobs.resume(hash, 6), Err(BlobError::Busy { .. })));
+    drop(incoming);
+    assert_eq!((blobs.used(), partial_files(&folder)), (3, 1));
+
+    let blobs = BlobStore::open(&folder.path().join("blobs"), 10).unwrap();
+    assert_eq!(blobs.used(), 3, "over a restart too");
+    let mut incoming = blobs.resume(hash, 6).unwrap();
+    assert_eq!((incoming.written(), blobs.used()), (3, 6));
+    incoming.write(b"def").unwrap();
+    incoming.finish().unwrap();
+    assert_eq!(blobs.get(&hash).unwrap().unwrap(), b"abcdef");
+    assert_eq!((blobs.used(), partial_files(&folder)), (6, 0));
+
+    // What does not have the hash in the end is begun anew, and so is what is longer than it may be.
+    let blobs = BlobStore::open(&folder.path().join("others"), 10).unwrap();
+    let partial = folder.path().join("others/partial").join(format!("{hash}.begun"));
+    for wrong in ["abd", "abcdefg"] {
+        fs::write(&partial, wrong).unwrap();
+        let mut incoming = blobs.resume(hash, 6).unwrap();
+        let rest = &b"abcdef"[usize::try_from(incoming.written()).unwrap()..];
+        incoming.write(rest).unwrap();
+        let finished = incoming.finish();
+        assert_eq!(finished.is_ok(), wrong.len() > 6, "{finished:?}");
+        assert!(!partial.exists());
+    }
+
+    // Its room is given to what is written now; what is refused takes nothing away.
+    let blobs = BlobStore::open(&folder.path().join("third"), 10).unwrap();
+    let mut incoming = blobs.resume(hash, 6).unwrap();
+    incoming.write(b"abc").unwrap();
+    drop(incoming);
+    blobs.put(b"1234567").unwrap();
+    assert_eq!(blobs.used(), 10);
+    assert!(matches!(blobs.resume(hash, 6), Err(BlobError::Quota { needed: 6, used: 7, quota: 10 })));
+    assert_eq!(blobs.resume(document_hash(b"abc"), 3).unwrap().written(), 0);
+    blobs.put(b"890").unwrap();
+    assert_eq!(blobs.used(), 10);
+    assert!(matches!(blobs.resume(other, 8), Err(BlobError::Quota { used: 10, .. })));
+}
+
+/// A blob is never written over through a path that is another name of its file.
+#[test]
+fn a_blob_is_put_only_where_nothing_is() {
+    let (folder, blobs) = fresh(1000);
+    let hash = blobs.put(b"a tale of two cities").unwrap();
+    let path = folder.path().join("checkpoint");
+    assert!(!blobs.put_at(&document_hash(b"absent"), &path).unwrap());
+    assert!(blobs.put_at(&hash, &path).unwrap());
+    assert_eq!(fs::read(&path).unwrap(), b"a tale of two cities");
+    let error = blobs.put_at(&hash, &path).unwrap_err();
+    assert!(matches!(&error, BlobError::Io { path: at, .. } if *at == path), "{error}");
+    assert_eq!(blobs.get(&hash).unwrap().unwrap(), b"a tale of two cities");
+    let foreign = folder.path().join("mine");
+    fs::write(&foreign, "mine").unwrap();
+    assert!(blobs.put_at(&hash, &foreign).is_err());
+    assert_eq!(fs::read(&foreign).unwrap(), b"mine");
 }

@@ -178,6 +178,28 @@ async fn malformed_requests_get_their_sender_banned() {
     hears_only_the_honest(&mut victim).await;
 }
 
+/// A burst beyond the rate is refused and forgiven; a flood that goes on is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_requests_gets_its_sender_banned() {
+    let mut victim = Node::over(Over::Tcp, 1, &[]).await;
+    let id = victim.id();
+    attack(hostile(&victim.address, &name("status"), true), |swarm, _| {
+        for _ in 0..40 {
+            swarm.behaviour_mut().streams.send_request(&id, vec![0, 0, 0, 0]);
+        }
+    })
+    .await;
+    until("banned", || bans("rate_limited") >= 1.0).await;
+    // Those within the rate came through.
+    victim.passed.retain(|event| !matches!(event, NetworkEvent::Request { .. }));
+    while let Ok(event) = victim.events.try_recv() {
+        if !matches!(event, NetworkEvent::Request { .. }) {
+            victim.passed.push(event);
+        }
+    }
+    hears_only_the_honest(&mut victim).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_direct_messages_get_their_sender_banned() {
     let mut victim = Node::over(Over::Tcp, 1, &[]).await;
