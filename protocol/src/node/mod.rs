@@ -331,6 +331,12 @@ impl Node {
         (self.host.height(), self.host.round())
     }
 
+    /// How often the core of agreement asked for what.
+    #[cfg(test)]
+    pub(crate) fn core_effects(&self) -> &BTreeMap<&'static str, u64> {
+        self.host.asked()
+    }
+
     fn effect(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
