@@ -11,4 +11,4 @@ mod presence;
 mod propose;
 mod refusals;
 mod stake;
-mod world;
+pub(crate) mod world;
