@@ -107,6 +107,9 @@ struct Io {
     /// Nothing is said at this height any more.
     silent: Option<u64>,
     fatal: Option<String>,
+    /// How often the core asked for what.
+    #[cfg(test)]
+    asked: BTreeMap<&'static str, u64>,
 }
 
 /// The core and what surrounds it.
@@ -162,6 +165,8 @@ impl Host {
             refused: None,
             silent: None,
             fatal: None,
+            #[cfg(test)]
+            asked: BTreeMap::new(),
         };
         Self { core, io }
     }
@@ -189,6 +194,12 @@ impl Host {
     /// Why nothing may go on, if so.
     pub(crate) fn fatal(&self) -> Option<&str> {
         self.io.fatal.as_deref()
+    }
+
+    /// How often the core asked for what, by [`super::kinds::kind`].
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> &BTreeMap<&'static str, u64> {
+        &self.io.asked
     }
 
     /// A block of the open height that was given to the core or logged.
@@ -388,6 +399,8 @@ impl Host {
 
 impl Io {
     fn handle(&mut self, effect: Effect<Tributary>) -> Result<Resume<Tributary>, String> {
+        #[cfg(test)]
+        self.asked.entry(super::kinds::kind(&effect)).and_modify(|times| *times += 1).or_insert(1);
         Ok(match effect {
             Effect::CancelAllTimeouts(r) => {
                 let timers = std::mem::take(&mut self.timers);

@@ -10,9 +10,13 @@
 mod context;
 mod convert;
 mod host;
+#[cfg(test)]
+mod kinds;
 mod sign_record;
 mod signatures;
 
 pub(crate) use host::{Host, Out};
+#[cfg(test)]
+pub(crate) use kinds::{IDLE, LIVE};
 pub(crate) use sign_record::SignRecord;
 pub use sign_record::{closed_record, signed_place};

@@ -24,6 +24,8 @@ mod memory;
 mod pool;
 mod reconcile;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use contract::{
     Commit, Effect, Input, Notice, Peer, PoolAnswer, PoolQuestion, Source, Timer, Token, Verdict, Write,
@@ -289,7 +291,11 @@ impl Node {
             Input::BlockMissing(id) => self.on_block_missing(&id),
         }
         self.settle_agreement(now_ms);
-        std::mem::take(&mut self.effects)
+        let mut effects = std::mem::take(&mut self.effects);
+        // What the rule under way went on to ask for, a node that stops does not ask for. Drivers write before they stop.
+        let last = effects.iter().position(|effect| matches!(effect, Effect::Halt(_)));
+        effects.truncate(last.map_or(effects.len(), |last| last + 1));
+        effects
     }
 
     /// The last committed height.
@@ -332,6 +338,12 @@ impl Node {
     /// The height and round that is being agreed on.
     pub fn agreeing(&self) -> (u64, Option<u32>) {
         (self.host.height(), self.host.round())
+    }
+
+    /// How often the core of agreement asked for what.
+    #[cfg(test)]
+    pub(crate) fn core_effects(&self) -> &BTreeMap<&'static str, u64> {
+        self.host.asked()
     }
 
     fn effect(&mut self, effect: Effect) {

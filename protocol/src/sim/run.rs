@@ -11,6 +11,8 @@ use super::faults::FaultPlan;
 use super::load::Load;
 use super::scenario::Scenario;
 use super::world::{Setup, World};
+use crate::ledger::Read as _;
+use crate::ledger::records::{ValidatorRecord, ValidatorState};
 use std::collections::BTreeMap;
 
 /// Milliseconds of the world within which people must have prepared everything, without faults.
@@ -221,6 +223,14 @@ impl Run {
         // What else is wrong by now, the checkers say at the end.
     }
 
+    /// How many validators are out for ever, as the furthest honest node has it.
+    fn tombstoned(&self) -> u64 {
+        let nodes = self.world.honest().filter_map(|(_, member)| member.node.as_ref());
+        let records = nodes.max_by_key(|node| node.height()).map(|node| node.state().candidates()).unwrap_or_default();
+        let is_out = |record: &&ValidatorRecord| matches!(record.state, ValidatorState::Tombstoned { .. });
+        records.values().filter(is_out).count() as u64
+    }
+
     fn finish(mut self) -> Outcome {
         let now = self.world.now;
         if self.world.checks.violations().is_empty() || self.delayed {
@@ -229,11 +239,16 @@ impl Run {
         if self.churn.is_some() {
             churn::newcomers(&self.world).iter().for_each(|_| self.world.journal.fault(now, 0, "newcomer votes"));
         }
+        let mut faults = std::mem::take(&mut self.world.journal.faults);
+        let tombstoned = self.tombstoned();
+        if tombstoned > 0 {
+            faults.insert("tombstoned", tombstoned);
+        }
         Outcome {
             seed: self.seed,
             epochs: self.world.heights().into_iter().max().unwrap_or(0),
             world_ms: now - self.begun_ms,
-            faults: std::mem::take(&mut self.world.journal.faults),
+            faults,
             violations: self.world.checks.violations().to_vec(),
             digest: self.world.journal.digest(),
             log: self.world.journal.log().map(str::to_owned),

@@ -20,6 +20,7 @@ mod snapshot;
 #[path = "../../../fuzz/targets/wire.rs"]
 mod wire;
 
+use crate::ledger::world;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Inputs of each target; of `node`, whose inputs are whole networks at work, a tenth.
@@ -90,7 +91,15 @@ fn wire_messages() {
 
 #[test]
 fn proofs() {
-    smoke(proof::run, INPUTS, 400);
+    smoke(proof::run, INPUTS, 60);
+}
+
+#[test]
+fn no_byte_of_a_proof_can_be_another() {
+    for at in 0..u16::try_from(proof::MAX_BYTES).unwrap() {
+        let [high, low] = at.to_be_bytes();
+        proof::run(&[1, high, low, 1 << (at % 8)]);
+    }
 }
 
 #[test]

@@ -208,6 +208,10 @@ fn two_signed_headers_of_one_height_are_told_with_both_names() {
     let (trusted, shown) = (chain.block(5).header.id(), other.header.id());
     assert_eq!(client.verify(chain.window(), &other), Err(LightError::Conflict { height: 5, trusted, shown }));
     assert_eq!(client.verify(chain.window(), chain.block(5)), Ok(()), "the same again contradicts nothing");
+    // A header that is trusted vouches for no other certificate: a proof shows who signed by its last one.
+    let mut forged = chain.block(5).clone();
+    forged.certificate.signatures[0].1 = forged.certificate.signatures[1].1;
+    assert!(matches!(client.verify(chain.window(), &forged), Err(LightError::Certificate { .. })));
     // Without enough signatures it is one liar, not a broken network.
     let unsigned = chain.make(5, 1, |number| number < 2);
     assert!(matches!(client.verify(chain.window(), &unsigned), Err(LightError::Certificate { .. })));

@@ -81,7 +81,14 @@ fn newcomers_vote_and_validators_leave() {
     }
 }
 
-/// What a checker sees when something that the design rests on is gone.
+#[test]
+fn whoever_signs_twice_is_tombstoned() {
+    let scenario = find("equivocator").unwrap();
+    let outcomes = (0..SEEDS).map(|seed| run(&options(scenario, seed, None)));
+    let tombstoned: u64 = outcomes.filter_map(|outcome| outcome.faults.get("tombstoned").copied()).sum();
+    assert!(tombstoned >= SEEDS, "{tombstoned} criminals in {SEEDS} seeds with two each");
+}
+
 /// Seeds that found something once, with what it was.
 #[test]
 fn seeds_that_once_failed() {
@@ -96,6 +103,7 @@ fn seeds_that_once_failed() {
     }
 }
 
+/// What a checker sees when something that the design rests on is gone.
 fn caught(ablation: Ablation, by: &[&str]) {
     let scenario = find(ablation.scenario()).unwrap();
     let outcomes = (0..ABLATED_SEEDS).map(|seed| run(&options(scenario, seed, Some(ablation))));

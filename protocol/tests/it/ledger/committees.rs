@@ -1,12 +1,13 @@
 //! Committees: drawn by power, redrawn slowly, and of no consequence for what anybody but them is paid.
 
 use super::world::*;
+use proptest::prelude::*;
 use protocol::block::{Validator, ValidatorSet};
 use protocol::crypto::document_hash;
 use protocol::genesis::{Params, StakeParams};
 use protocol::ids::*;
 use protocol::ledger::committee::{draw, turn};
-use protocol::ledger::records::{BeaconRecord, Line, ReceiptState, Role};
+use protocol::ledger::records::{AccountRecord, BeaconRecord, Line, PaidPassage, ReceiptState, Role};
 use protocol::ledger::*;
 use protocol::objects::*;
 use protocol::refusal::Refusal;
@@ -152,34 +153,58 @@ fn without_validators(lines: &[Line]) -> (Vec<Line>, u128) {
     (rest, validators.iter().map(|line| line.amount.0).sum())
 }
 
-/// The same people, the same receipts; and how DataNets are divided among committees is nobody's business but theirs.
-#[test]
-fn payouts_do_not_depend_on_how_datanets_are_divided() {
-    let texts = [
-        "the spring in the eastern valley never froze before the winter of the great comet",
-        "a ferryman carried seven sacks of barley across the swollen river at dawn",
-        "nobody in the harbour town remembered who had lit the lamp on the breakwater",
-    ];
-    let answers = [
-        "It is said that the spring in the eastern valley never froze, and a ferryman carried seven sacks of barley.",
-        "who had lit the lamp on the breakwater across the swollen river at dawn before the winter of the great comet",
-        "nothing of all this",
-    ];
-    let play = |committee_size: u32| {
-        let stake = StakeParams { committee_size, redraw_epochs: 7, ..StakeParams::devnet() };
-        let mut world = World::with_validators(Params { stake, ..Params::devnet() }, 9);
+/// Words of which texts and answers are made: few, so that answers find much, and find it in several places.
+const WORDS: [&str; 16] = [
+    "the",
+    "a",
+    "of",
+    "spring",
+    "river",
+    "ferry",
+    "barley",
+    "comet",
+    "harbour",
+    "lamp",
+    "winter",
+    "glass",
+    "seven",
+    "dawn",
+    "breakwater",
+    "swollen",
+];
+
+/// Which texts stand in which DataNets, how much each counts, what is asked of the model, and who validates.
+#[derive(Clone, Debug)]
+struct Play {
+    /// For each DataNet the texts of its contributions, and its weight in the model's lineage.
+    nets: Vec<(Vec<String>, u32)>,
+    /// Answers, a list for each epoch.
+    answers: Vec<Vec<String>>,
+    powers: Vec<u64>,
+    redraw_epochs: u64,
+}
+
+/// What people see of it: each receipt's evidence hash, passages, lines of all but validators, and what these got together;
+/// accounts; the treasury.
+type Seen = (Vec<(ObjectId, Hash32, Vec<PaidPassage>, Vec<Line>, u128)>, Vec<AccountRecord>, Drops);
+
+impl Play {
+    /// Plays it on committees of this size, 0 for all. Gives also the sizes that committees had.
+    fn on(&self, committee_size: u32) -> (Seen, BTreeSet<usize>) {
+        let stake = StakeParams { committee_size, redraw_epochs: self.redraw_epochs, ..StakeParams::devnet() };
+        let mut world = World::with_powers(Params { stake, ..Params::devnet() }, &self.powers);
         let mut lineage = Vec::new();
-        for (by, text) in (101..).zip(texts) {
+        for (by, (texts, weight)) in (101..).zip(&self.nets) {
             let net = world.found(100, Admission::Open);
-            let a = world.contribute(by, net, &[text]);
-            lineage.push((world.publish(100, net, &[a]), 1));
+            let added: Vec<ContributionId> =
+                (0..).zip(texts).map(|(more, text)| world.contribute(by + more, net, &[text])).collect();
+            lineage.push((world.publish(100, net, &added), *weight));
         }
-        let model = world.model_object(105, &lineage);
-        let model = world.register(model, 105);
-        let mut outcome = Vec::new();
-        let mut sizes = BTreeSet::new();
-        for _ in 0..6 {
-            let receipts = answers.map(|answer| world.receipt(110, 111, model, answer));
+        let model = world.model_object(110, &lineage);
+        let model = world.register(model, 110);
+        let (mut outcome, mut sizes) = (Vec::new(), BTreeSet::new());
+        for answers in &self.answers {
+            let receipts: Vec<_> = answers.iter().map(|answer| world.receipt(111, 112, model, answer)).collect();
             world.block(&receipts);
             sizes.extend(open_work(&world.state).iter().map(|work| work.committee.members().len()));
             world.settle_all();
@@ -189,16 +214,54 @@ fn payouts_do_not_depend_on_how_datanets_are_divided() {
                 outcome.push((receipt.id(), settlement.evidence, settlement.spans, lines, validators));
             }
         }
-        let people: Vec<_> = (100..120).map(|number| world.state.account(&who(number))).collect();
-        (outcome, people, world.state.treasury(), sizes)
-    };
-    let (outcome, people, treasury, sizes) = play(0);
-    assert_eq!(sizes, BTreeSet::from([9]));
-    assert!(outcome.iter().any(|(_, _, spans, ..)| spans.len() > 1));
-    for size in [4, 6] {
-        let sharded = play(size);
-        assert_eq!(sharded.3, BTreeSet::from([size as usize]));
-        assert_eq!((&sharded.0, &sharded.1, sharded.2), (&outcome, &people, treasury), "{size}");
+        let people = (100..120).map(|number| world.state.account(&who(number))).collect();
+        ((outcome, people, world.state.treasury()), sizes)
+    }
+}
+
+fn text(words: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+    let words = prop::collection::vec(prop::sample::select(&WORDS[..]), words);
+    words.prop_map(|words| words.join(" "))
+}
+
+/// A part of one of these texts in words of one's own.
+fn answer(texts: Vec<String>) -> impl Strategy<Value = String> {
+    let quote =
+        (prop::sample::select(texts), any::<prop::sample::Index>(), 1_usize..10).prop_map(|(text, from, count)| {
+            let words: Vec<&str> = text.split(' ').collect();
+            let quoted = words.iter().skip(from.index(words.len())).take(count);
+            quoted.copied().collect::<Vec<_>>().join(" ")
+        });
+    (text(0..3), prop::collection::vec(quote, 0..3), text(0..3))
+        .prop_map(|(before, quotes, after)| [vec![before], quotes, vec![after, "end".to_owned()]].concat().join(" "))
+}
+
+fn plays() -> impl Strategy<Value = Play> {
+    let nets = prop::collection::vec((prop::collection::vec(text(4..20), 1..3), 1_u32..6), 1..5);
+    nets.prop_flat_map(|mut nets| {
+        // No two texts are the same, but few words make many that have much in common.
+        let texts = nets.iter_mut().flat_map(|(texts, _)| texts);
+        (0..).zip(texts).for_each(|(number, text): (u32, &mut String)| *text = format!("{text} {number}"));
+        let texts: Vec<String> = nets.iter().flat_map(|(texts, _)| texts.clone()).collect();
+        let answers = prop::collection::vec(prop::collection::vec(answer(texts), 1..3), 1..4);
+        let powers = prop::collection::vec(1_u64..1_000, 5..10);
+        (Just(nets), answers, powers, 2_u64..12)
+    })
+    .prop_map(|(nets, answers, powers, redraw_epochs)| Play { nets, answers, powers, redraw_epochs })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// The same people, the same receipts; and how DataNets are divided among committees is nobody's business but theirs.
+    #[test]
+    fn payouts_do_not_depend_on_how_datanets_are_divided(play in plays(), size in 4_u32..10) {
+        let size = size.min(u32::try_from(play.powers.len()).unwrap());
+        let (whole, sizes) = play.on(0);
+        prop_assert_eq!(sizes, BTreeSet::from([play.powers.len()]));
+        let (divided, sizes) = play.on(size);
+        prop_assert_eq!(sizes, BTreeSet::from([size as usize]));
+        prop_assert_eq!(divided, whole);
     }
 }
 

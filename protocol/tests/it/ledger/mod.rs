@@ -12,4 +12,4 @@ mod pressure;
 mod propose;
 mod refusals;
 mod stake;
-mod world;
+pub(crate) mod world;

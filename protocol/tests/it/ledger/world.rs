@@ -61,13 +61,19 @@ impl World {
     }
 
     pub(crate) fn with_validators(params: Params, count: u8) -> Self {
-        let member = |number: u8| GenesisValidator {
+        let powers: Vec<u64> = (0..count).map(|number| 10 + u64::from(number)).collect();
+        Self::with_powers(params, &powers)
+    }
+
+    pub(crate) fn with_powers(params: Params, powers: &[u64]) -> Self {
+        let member = |(number, power): (u8, &u64)| GenesisValidator {
             key: who(number),
             payout: payout(number),
-            power: 10 + u64::from(number),
+            power: *power,
             name: format!("validator-{number}"),
         };
-        let mut validators: Vec<_> = (0..count).map(member).collect();
+        let mut validators: Vec<_> = (0..).zip(powers).map(member).collect();
+        let count = u8::try_from(powers.len()).expect("a small set");
         validators.sort_by_key(|validator| validator.key);
         let mut accounts: Vec<_> = (100..120).map(|number| (who(number), Drops(START))).collect();
         accounts.sort();
