@@ -466,7 +466,8 @@ impl Shared {
         }
         let damaged = parts.files().find(|(_, file)| !self.is_whole(file).unwrap_or(false));
         damaged.map_or(error, |(_, file)| {
-            let what = format!("{} ({}) is damaged on this disk; remove it, and it is fetched again", file.title, file.hash);
+            let what =
+                format!("{} ({}) is damaged on this disk; remove it, and it is fetched again", file.title, file.hash);
             ContentError::Other(what).into()
         })
     }
