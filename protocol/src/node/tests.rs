@@ -7,7 +7,7 @@ use crate::envelope::seal;
 use crate::genesis::{GenesisValidator, Params, canonical};
 use crate::ids::{DataNetId, ManifestId, ModelId, ReceiptId};
 use crate::ledger::Changes;
-use crate::objects::{Action, Drops, Operation};
+use crate::objects::{Action, Object, Operation};
 use crate::wire::{ConsensusMessage, SignedVote};
 
 const NOW_MS: u64 = 1_000_000;
