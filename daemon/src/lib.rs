@@ -10,6 +10,8 @@ pub mod config;
 pub mod corpora;
 pub mod demo;
 pub mod devnet;
+#[cfg(test)]
+mod fake_node;
 pub mod files;
 pub mod genesis_file;
 pub mod keys;

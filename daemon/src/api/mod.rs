@@ -26,6 +26,7 @@ mod view;
 
 pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_RECEIPTS};
 pub use openapi::openapi_json;
+pub(crate) use objects::envelope;
 
 use crate::metrics;
 use crate::node_process::Services;
