@@ -6,8 +6,8 @@
 //! - A refusal is `{"error": {"code", "message"}}` with a status that fits, and is counted by its code.
 //! - Everything has a bound: requests at once, bytes of a body, time, rows of a list, listeners, uploads.
 //!
-//! There is no password: whoever reaches the port may ask and submit, which anybody may do on the network anyway. Only
-//! `POST /v1/stop` is for this machine alone.
+//! There is no password: whoever reaches the port may ask and submit, which anybody may do on the network anyway. What
+//! concerns the process, such as stopping it, is no matter of the API.
 
 mod batch;
 mod data;
@@ -154,7 +154,6 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/v1/epochs", get(node::epochs)),
         ("/v1/epochs/{height}", get(node::epoch)),
         ("/v1/events", get(node::events)),
-        ("/v1/stop", post(node::stop)),
         ("/v1/objects", post(objects::submit)),
         ("/v1/objects/{id}", get(objects::show)),
         ("/v1/datanets", get(data::datanets)),
