@@ -8,6 +8,7 @@ use super::hosting::MAX_FOLDED_BYTES;
 use super::known::{KnownError, KnownTexts, TooMuchKnown, judge};
 use super::models::Models;
 use crate::metrics;
+use super::quote::{self, Quote};
 use crate::network::NetworkHandle;
 use attribution::near::Known;
 use attribution::span::{Index, IndexError, Occurrences};
@@ -55,23 +56,6 @@ pub(super) enum ContentError {
     Known(#[from] KnownError),
     #[error("{0}")]
     Other(String),
-}
-
-/// A passage as its document has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Quote {
-    /// The byte at which it starts.
-    pub offset: u64,
-    /// The text before it.
-    pub before: String,
-    /// Its text.
-    pub passage: String,
-    /// The text after it.
-    pub after: String,
-}
-
-fn is_continuation(byte: u8) -> bool {
-    byte & 0b1100_0000 == 0b1000_0000
 }
 
 /// Why it is not told how much of a contribution is known.
@@ -215,25 +199,7 @@ impl Content {
     ) -> Option<Quote> {
         let indices = manifests.iter().filter_map(|manifest| self.shared.index(manifest));
         let range = indices.filter_map(|index| index.original(holder, length.into()).ok()).next()?;
-        let size = self.shared.blobs.len(document).ok()??;
-        let from = range.start.saturating_sub(around);
-        let to = range.end.saturating_add(around).min(size);
-        let bytes = self.shared.blobs.read_range(document, from, to.checked_sub(from)?).ok()??;
-        let place = |at: u64| usize::try_from(at - from).ok().filter(|at| *at <= bytes.len());
-        let (start, end) = (place(range.start)?, place(range.end)?);
-        let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
-        // What is cut at the outer ends may be a part of a code point.
-        let first = bytes[..start].iter().position(|byte| !is_continuation(*byte)).unwrap_or(start);
-        let after = match std::str::from_utf8(&bytes[end..]) {
-            Ok(after) => after.to_owned(),
-            Err(error) => text(&bytes[end..end + error.valid_up_to()]),
-        };
-        Some(Quote {
-            offset: range.start,
-            before: text(&bytes[first..start]),
-            passage: text(&bytes[start..end]),
-            after,
-        })
+        quote::read(&self.shared.blobs, document, range, around)
     }
 }
 

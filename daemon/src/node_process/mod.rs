@@ -13,6 +13,7 @@ pub mod models;
 pub mod outside;
 mod publisher;
 pub mod recorder;
+pub mod quote;
 pub mod snapshots;
 pub mod state_sync;
 
