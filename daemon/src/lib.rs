@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod models;
 pub mod network;
 pub mod node_process;
+pub mod open_files;
 pub mod output;
 pub mod proof;
 pub mod supervisor;

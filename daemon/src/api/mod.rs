@@ -4,12 +4,13 @@
 //!   account's next nonce, the status) is asked of the core.
 //! - A submission is checked here, once; `202` means that it is durable on this node, and `/v1/objects/{id}` follows it.
 //! - A refusal is `{"error": {"code", "message"}}` with a status that fits, and is counted by its code.
-//! - Everything has a bound: requests at once, bytes of a body, time, rows of a list, listeners, uploads.
+//! - Everything has a bound: connections, requests at once, bytes of a body, time, rows of a list, listeners, uploads.
 //!
 //! There is no password: whoever reaches the port may ask and submit, which anybody may do on the network anyway. What
 //! concerns the process, such as stopping it, is no matter of the API.
 
 mod batch;
+mod connections;
 mod data;
 mod earnings;
 mod error;
@@ -42,7 +43,6 @@ use error::ApiError;
 use objects::Dropped;
 use protocol::node::Notice;
 use protocol::refusal::Refusal;
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,6 +63,8 @@ const MAX_UPLOADS: usize = 4;
 const MAX_LISTENERS: usize = 64;
 /// Bytes of the framework's own sentence about a request that it cannot read.
 const MAX_REJECTION_BYTES: usize = 4096;
+/// Documents and files that are sent at once: a request is over when its answer begins, and this is not.
+const MAX_DOWNLOADS: usize = 256;
 /// Proofs that are made at once.
 const MAX_PROOFS: usize = 2;
 
@@ -73,6 +75,7 @@ struct Api {
     dropped: Arc<Mutex<Dropped>>,
     requests: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
     batches: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     proofs: Arc<Semaphore>,
@@ -86,6 +89,7 @@ impl Api {
             dropped: Arc::new(Mutex::new(Dropped::default())),
             requests: bound(MAX_REQUESTS),
             uploads: bound(MAX_UPLOADS),
+            downloads: bound(MAX_DOWNLOADS),
             batches: bound(batch::MAX_BATCHES),
             listeners: bound(MAX_LISTENERS),
             proofs: bound(MAX_PROOFS),
@@ -117,16 +121,15 @@ impl Api {
 pub async fn serve(listener: TcpListener, services: Services, shutdown: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, "API listening");
     let api = Api::new(services);
-    let remembering = tokio::spawn(api.clone().remember_dropped());
-    let service = router(api).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = shutdown.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
+    let mut remembering = tokio::spawn(api.clone().remember_dropped());
+    let server = connections::serve(listener, router(api), connections::LIMITS, shutdown.clone());
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        served = server.into_future() => served?,
+        () = server => {}
+        ended = &mut remembering => return Err(anyhow::anyhow!("the API's task that follows notices ended: {ended:?}")),
         () = drained => tracing::info!("requests that were still open are cut off"),
     }
     remembering.abort();
