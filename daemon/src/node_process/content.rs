@@ -3,12 +3,13 @@
 //! How it comes here is told in `hosting`. Attribution runs in a thread of its own, one epoch and DataNet after
 //! another.
 
+use super::alive::{PanicGuard, caught};
 use super::driver::DriverHandle;
 use super::hosting::MAX_FOLDED_BYTES;
 use super::known::{KnownError, KnownTexts, TooMuchKnown, judge};
 use super::models::Models;
-use crate::metrics;
 use super::quote::{self, Quote};
+use crate::metrics;
 use crate::network::NetworkHandle;
 use attribution::near::Known;
 use attribution::span::{Index, IndexError, Occurrences};
@@ -112,6 +113,7 @@ impl Content {
         driver: DriverHandle,
         runtime: Handle,
         address: Account,
+        guard: PanicGuard,
     ) -> std::io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let known = KnownTexts::new(folder.join("known"));
@@ -132,7 +134,10 @@ impl Content {
             measuring: Arc::new(Semaphore::new(1)),
         });
         let worker = shared.clone();
-        std::thread::Builder::new().name("attribution".to_owned()).spawn(move || worker.attribute_all(&jobs))?;
+        std::thread::Builder::new().name("attribution".to_owned()).spawn(move || {
+            let _guard = guard;
+            worker.attribute_all(&jobs);
+        })?;
         Ok(Self { shared, work })
     }
 
@@ -144,10 +149,14 @@ impl Content {
     /// Queues the attribution of an epoch's receipts.
     pub fn attribute(&self, epoch: u64, datanet: DataNetId, receipts: Vec<ReceiptId>, manifests: Vec<ManifestId>) {
         match self.work.try_send(Job { epoch, datanet, receipts, manifests }) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                metrics::refused("attribution", "full");
-                tracing::warn!(epoch, datanet = %datanet, "the attribution queue is full; this epoch has to wait");
+            Ok(()) => {}
+            Err(error) => {
+                let (code, reason) = match error {
+                    TrySendError::Full(_) => ("full", "the attribution queue is full"),
+                    TrySendError::Disconnected(_) => ("ended", "the attribution thread has ended"),
+                };
+                metrics::refused("attribution", code);
+                tracing::warn!(epoch, datanet = %datanet, "this epoch has to wait: {reason}");
                 let driver = self.shared.driver.clone();
                 // This runs in the driver's own thread, which must not wait for itself.
                 self.shared.runtime.spawn(async move { driver.input(Input::NotAttributed { epoch, datanet }).await });
@@ -246,7 +255,8 @@ impl Shared {
                 // Settled or refunded while it waited: whoever is behind catches up by leaving dead work.
                 continue;
             }
-            match self.attribute(job) {
+            let found = caught(|| self.attribute(job)).unwrap_or_else(|reason| Err(ContentError::Other(reason)));
+            match found {
                 Ok(evidence) => {
                     metrics::attributed(count, began.elapsed());
                     self.driver.input_blocking(Input::Attributed { epoch, datanet, evidence });

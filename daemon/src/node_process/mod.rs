@@ -1,6 +1,7 @@
 //! A running node: disk, network, core, content and API, started in this order and stopped in the other.
 
 pub mod agreement;
+pub mod alive;
 pub mod checks;
 pub(crate) mod clock;
 pub mod content;
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::network::{self, NetworkConfig};
 use agreement::Agreement;
+use alive::Panics;
 use anyhow::Context as _;
 use checks::Checks;
 use content::Content;
@@ -104,7 +106,8 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         Some(started) => started,
         None => network::start(network_config(&config, &keys, &genesis)).await?,
     };
-    let checks = Checks::start(genesis_hash)?;
+    let (panics, mut panicked) = Panics::channel();
+    let checks = Checks::start(genesis_hash, &panics)?;
     let (driver, messages, status) = driver::queue();
     let runtime = tokio::runtime::Handle::current();
     let indices = config.storage.path.join("spans");
@@ -120,6 +123,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let (notices, _) = broadcast::channel(NOTICE_QUEUE);
     let (height, _) = watch::channel(node.height());
     let offered = Offered::default();
+        panics.guard("the attribution thread"),
     let fetcher = Fetcher {
         network: network.clone(),
         driver: driver.clone(),
@@ -131,8 +135,13 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         network: network.clone(),
         offered: offered.clone(),
         fetcher,
-        agreement: Agreement::start(network.clone(), &runtime, height.subscribe()),
-        publisher: Publisher::start(network.clone(), &runtime),
+        agreement: Agreement::start(
+            network.clone(),
+            &runtime,
+            height.subscribe(),
+            panics.guard("the task that repeats agreement"),
+        ),
+        publisher: Publisher::start(network.clone(), &runtime, panics.guard("the task that publishes")),
         content: content.clone(),
         notices: notices.clone(),
         height,
@@ -169,8 +178,8 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         // The receiver is gone only when the process is about to end anyway.
         let _ = driver_ended.send(driver.run(&stop));
     })?;
-    let ingest = tokio::spawn(ingest.run(events));
-    let making = tokio::spawn(making);
+    let mut ingest = tokio::spawn(ingest.run(events));
+    let mut making = tokio::spawn(making);
     let api = tokio::spawn(api::serve(listener, services, shutdown.clone()));
 
     let mut driver_end = driver_end;
@@ -179,6 +188,8 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         ended = &mut driver_end => match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(anyhow::Error::new(error)),
+        // What ends because the node stops is no failure.
+        biased;
             Err(_) => Err(anyhow::anyhow!("the driver's thread ended unexpectedly")),
         },
         served = api => match served {
@@ -190,6 +201,9 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     if let Err(error) = &outcome {
         tracing::error!("stopping: {error:#}");
     }
+        ended = &mut ingest => Err(ended_early("the task that takes in what the network brings", ended)),
+        ended = &mut making => Err(ended_early("the task that makes snapshots", ended)),
+        Some(name) = panicked.recv() => Err(anyhow::anyhow!("{name} panicked")),
     shutdown.cancel();
     stop_driver.cancel();
     // The last batch is written; then nothing is left to lose.
@@ -205,6 +219,14 @@ fn network_config(config: &Config, keys: &NodeKeys, genesis: &Genesis) -> Networ
     NetworkConfig {
         keypair_seed: keys.node,
         listen: config.network.listen.clone(),
+/// Why a node cannot go on without a task that was to run as long as it does.
+fn ended_early(name: &str, ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(()) => anyhow::anyhow!("{name} ended unexpectedly"),
+        Err(error) => anyhow::Error::new(error).context(format!("{name} ended unexpectedly")),
+    }
+}
+
         peers: config.network.peers.clone(),
         external: config.network.external.clone(),
         mdns: config.network.mdns,
