@@ -26,8 +26,8 @@ pub mod types;
 mod view;
 
 pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_RECEIPTS};
-pub use openapi::openapi_json;
 pub(crate) use objects::envelope;
+pub use openapi::openapi_json;
 
 use crate::metrics;
 use crate::node_process::Services;
@@ -35,7 +35,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
@@ -203,6 +203,10 @@ async fn watch(State(watched): State<Watched>, request: Request, next: Next) -> 
         Err(_) if watched.pattern.starts_with("/v1/") => {
             ApiError::from(Refusal::Full { limit: MAX_REQUESTS as u64, unit: "requests at once" }).into_response()
         }
+        _permit if is_of_another_page(request.method(), request.headers()) => {
+            let reason = "a web page of another address may not change anything here".to_owned();
+            ApiError::new(StatusCode::FORBIDDEN, "forbidden", reason).into_response()
+        }
         _permit => match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
             Ok(response) => in_our_form(response).await,
             Err(_) => {
@@ -213,6 +217,22 @@ async fn watch(State(watched): State<Watched>, request: Request, next: Next) -> 
     };
     metrics::api_request(watched.pattern, response.status().as_u16(), began.elapsed());
     response
+}
+
+/// Does a browser send this for a page that is not the API's own? Other programs name no page.
+fn is_of_another_page(method: &Method, headers: &HeaderMap) -> bool {
+    let named = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if method.is_safe() {
+        return false;
+    }
+    match (named("sec-fetch-site"), named("origin")) {
+        (Some(site), _) => !["same-origin", "none"].contains(&site),
+        (None, Some(origin)) => {
+            let page = origin.split_once("://").map(|(_, host)| host);
+            page.is_none_or(|page| named("host") != Some(page))
+        }
+        (None, None) => false,
+    }
 }
 
 /// The framework refuses paths and queries that it cannot read in plain text; ours is one form for every error.
@@ -233,4 +253,40 @@ async fn nothing_here(uri: Uri) -> ApiError {
 async fn other_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{} does not take {method}; /openapi.json lists what there is", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_addresses_change_nothing() {
+        let is_refused = |method: &Method, headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, value.parse().unwrap());
+            }
+            is_of_another_page(method, &map)
+        };
+        let host = ("host", "127.0.0.1:7370");
+        for refused in [
+            &[host, ("origin", "https://example.org")][..],
+            &[host, ("origin", "null")],
+            &[host, ("origin", "http://127.0.0.1:8080")],
+            &[host, ("origin", "http://127.0.0.1:7370"), ("sec-fetch-site", "cross-site")],
+            &[host, ("sec-fetch-site", "same-site")],
+            &[("origin", "http://127.0.0.1:7370")],
+        ] {
+            assert!(is_refused(&Method::POST, refused) && is_refused(&Method::PUT, refused), "{refused:?}");
+            assert!(!is_refused(&Method::GET, refused), "{refused:?}");
+        }
+        for taken in [
+            &[host][..],
+            &[host, ("origin", "http://127.0.0.1:7370")],
+            &[host, ("origin", "https://node.example"), ("sec-fetch-site", "same-origin")],
+            &[host, ("sec-fetch-site", "none")],
+        ] {
+            assert!(!is_refused(&Method::POST, taken), "{taken:?}");
+        }
+    }
 }
