@@ -2,12 +2,13 @@
 //!
 //! - A result goes to stdout: text for people, or with `--json` exactly one JSON document.
 //! - What goes on meanwhile goes to stderr, as a spinner, and only if stderr is a terminal.
+//! - Where a part was done before something failed, its result comes first, and then the error.
 //! - An error is `error: …` on stderr, and `hint: …` where we know what to do. With `--json` it is the one document
 //!   on stdout: `{"error": {"code", "message", "hint"}}`.
 //! - Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended at once by a second signal.
-//! - Colour only where stdout is a terminal and `NO_COLOR` is unset or empty.
 //! - Text that others wrote cannot steer the terminal: control characters but line ends, tabs and our own colours are
 //!   shown as U+FFFD.
+//! - Colour only where stdout is a terminal and `NO_COLOR` is unset or empty.
 
 use crate::actions::ActionError;
 use crate::cli::show::credits;
@@ -32,10 +33,10 @@ const SPINNER_TICK: Duration = Duration::from_millis(100);
 /// Colours of the 256-colour palette that can be told apart on black and on white.
 const PALETTE: [u8; 10] = [33, 166, 35, 162, 136, 99, 37, 124, 64, 205];
 
-/// What to do when another program listens where a node was to.
 /// Bytes of a colour's number, with the letter after it.
 const MAX_CODE_BYTES: usize = 9;
 
+/// What to do when another program listens where a node was to.
 const PORT_HINT: &str = "another program, or another node, listens there: stop it, or choose another port with \
                          api.listen or network.listen in the configuration or with --set";
 
@@ -250,7 +251,6 @@ fn write_line(mut to: impl Write, text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Puts colour on text, or leaves it as it is.
 /// Bytes of the colour at the beginning of a text, if [`Paint`] makes such.
 fn colour(text: &str) -> Option<usize> {
     let rest = text.strip_prefix("\x1b[")?;
@@ -260,6 +260,7 @@ fn colour(text: &str) -> Option<usize> {
     is_ours.then_some("\x1b[m".len() + codes.len())
 }
 
+/// Puts colour on text, or leaves it as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paint {
     on: bool,
@@ -269,7 +270,6 @@ impl Paint {
     /// Never any colour.
     pub const PLAIN: Self = Self { on: false };
 
-    fn with(self, codes: &str, text: impl Display) -> String {
     /// Text without control characters but line ends, tabs, and the colours that are made here.
     fn tame(self, text: &str) -> String {
         let mut tamed = String::with_capacity(text.len());
@@ -291,6 +291,7 @@ impl Paint {
         tamed
     }
 
+    fn with(self, codes: &str, text: impl Display) -> String {
         if self.on { format!("\x1b[{codes}m{text}\x1b[0m") } else { text.to_string() }
     }
 
@@ -384,7 +385,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn what_others_wrote_cannot_steer_the_terminal() {
         let hostile = "a\x1b]0;title\x07b\x1b[2Jc\u{9b}31md\re\tf\ng\x1b[8mh";
         let harmless = "a\u{fffd}]0;title\u{fffd}b\u{fffd}[2Jc\u{fffd}31md\u{fffd}e\tf\ng\u{fffd}[8mh";
@@ -395,6 +395,7 @@ mod tests {
         assert_eq!((paint.tame(&painted), Paint::PLAIN.tame("\x1b[1m")), (painted, "\u{fffd}[1m".to_owned()));
     }
 
+    #[test]
     fn tables_align_and_plain_paint_leaves_text_alone() {
         let rows = [vec!["node0".to_owned(), "12".to_owned()], vec!["a".to_owned(), "3".to_owned()]];
         assert_eq!(Paint::PLAIN.table(&["name", "height"], &rows), "name   height\nnode0  12\na      3");
