@@ -13,8 +13,8 @@ pub mod known;
 pub mod models;
 pub mod outside;
 mod publisher;
-pub mod recorder;
 pub mod quote;
+pub mod recorder;
 pub mod snapshots;
 pub mod state_sync;
 
@@ -91,6 +91,10 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let store: Arc<dyn Store> = Arc::new(open_store(&config, &genesis)?);
     let states = StateService::open(&config.storage.path.join("snapshots"), store.clone())?;
     let blobs = Arc::new(BlobStore::open(&config.storage.path.join("blobs"), config.storage.blob_quota_bytes)?);
+    if !blobs.strays().is_empty() {
+        let (count, first) = (blobs.strays().len(), blobs.strays().first().map(String::as_str).unwrap_or_default());
+        tracing::warn!(count, first, "the folder of documents holds what is none of them; it is left alone");
+    }
     let restored = restore(store.as_ref())?;
     tracing::info!(height = restored.height, pooled = restored.pool.len(), "database open");
     let recorder = match &config.node.record {
@@ -119,11 +123,11 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         driver.clone(),
         runtime.clone(),
         key.account(),
+        panics.guard("the attribution thread"),
     )?;
     let (notices, _) = broadcast::channel(NOTICE_QUEUE);
     let (height, _) = watch::channel(node.height());
     let offered = Offered::default();
-        panics.guard("the attribution thread"),
     let fetcher = Fetcher {
         network: network.clone(),
         driver: driver.clone(),
@@ -184,12 +188,12 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
 
     let mut driver_end = driver_end;
     let outcome = tokio::select! {
+        // What ends because the node stops is no failure.
+        biased;
         () = shutdown.cancelled() => Ok(()),
         ended = &mut driver_end => match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(anyhow::Error::new(error)),
-        // What ends because the node stops is no failure.
-        biased;
             Err(_) => Err(anyhow::anyhow!("the driver's thread ended unexpectedly")),
         },
         served = api => match served {
@@ -197,13 +201,13 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
             Ok(Err(error)) => Err(error),
             Err(error) => Err(error.into()),
         },
+        ended = &mut ingest => Err(ended_early("the task that takes in what the network brings", ended)),
+        ended = &mut making => Err(ended_early("the task that makes snapshots", ended)),
+        Some(name) = panicked.recv() => Err(anyhow::anyhow!("{name} panicked")),
     };
     if let Err(error) = &outcome {
         tracing::error!("stopping: {error:#}");
     }
-        ended = &mut ingest => Err(ended_early("the task that takes in what the network brings", ended)),
-        ended = &mut making => Err(ended_early("the task that makes snapshots", ended)),
-        Some(name) = panicked.recv() => Err(anyhow::anyhow!("{name} panicked")),
     shutdown.cancel();
     stop_driver.cancel();
     // The last batch is written; then nothing is left to lose.
@@ -215,10 +219,6 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     outcome
 }
 
-fn network_config(config: &Config, keys: &NodeKeys, genesis: &Genesis) -> NetworkConfig {
-    NetworkConfig {
-        keypair_seed: keys.node,
-        listen: config.network.listen.clone(),
 /// Why a node cannot go on without a task that was to run as long as it does.
 fn ended_early(name: &str, ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {
     match ended {
@@ -227,6 +227,10 @@ fn ended_early(name: &str, ended: Result<(), tokio::task::JoinError>) -> anyhow:
     }
 }
 
+fn network_config(config: &Config, keys: &NodeKeys, genesis: &Genesis) -> NetworkConfig {
+    NetworkConfig {
+        keypair_seed: keys.node,
+        listen: config.network.listen.clone(),
         peers: config.network.peers.clone(),
         external: config.network.external.clone(),
         mdns: config.network.mdns,
