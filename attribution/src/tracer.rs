@@ -23,7 +23,7 @@ mod corpus;
 mod traces;
 
 pub use build::{BuildError, BuildOptions, Part, Stage, StructureError, build, check_structure};
-pub use checkpoint::{Checkpoint, CheckpointError, checkpoint_files};
+pub use checkpoint::{Checkpoint, CheckpointError, checkpoint_files, is_checkpoint_file};
 pub use corpus::{Corpus, CorpusError, Passage};
 pub use traces::{Ranked, Traces, TracesError};
 

@@ -11,7 +11,7 @@ use crate::api::types::{
 use crate::client::{Client, ClientError};
 use libp2p::PeerId;
 use protocol::crypto::{SecretKey, checkpoint_digest, content_root, document_hash, prompt_commitment};
-use protocol::envelope::seal;
+use protocol::envelope::{Verified, seal};
 use protocol::ids::{Account, ContributionId, DataNetId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
 use protocol::objects::{
     Action, Admission, Checkpoint, Contribution, DataNet, DatasetManifest, Document, Drops, LineageEntry, Method,
@@ -492,6 +492,18 @@ impl Remote {
     /// An object and what became of it.
     pub fn object(&self, id: &ObjectId) -> Result<ObjectShown> {
         Ok(self.client.get(&format!("/v1/objects/{id}"))?)
+    }
+
+    /// An object as its authors signed it. Its id is the hash of its bytes, so whatever node brings it is not trusted.
+    pub fn signed(&self, id: impl Into<ObjectId>) -> Result<Object> {
+        let id = id.into();
+        let envelope = self.object(&id)?.envelope;
+        let envelope = envelope.ok_or_else(|| ActionError::Answer(format!("object {id} without its envelope")))?;
+        let verified = Verified::check(crate::api::envelope(&envelope)?, &self.genesis)?;
+        match verified.id() == id {
+            true => Ok(verified.object().clone()),
+            false => Err(ActionError::Answer(format!("object {} in the place of {id}", verified.id()))),
+        }
     }
 
     /// An account.

@@ -4,6 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A file aside that is older is not being written any more.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
 
 /// The text of a file that must not be larger than `limit` bytes.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
@@ -33,6 +37,31 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     sync_folder(path)
 }
 
+/// Removes what processes that crashed left beside a file: it may be a second copy of a key.
+pub fn sweep(path: &Path) -> io::Result<()> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    let prefix = format!(".{}.", name.to_string_lossy());
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let left = entry.file_name();
+        let left = left.to_string_lossy();
+        let process = left.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".new"));
+        if process.is_none_or(|process| process.parse::<u32>().is_err()) {
+            continue;
+        }
+        // One that is being written is young.
+        let age = entry.metadata().and_then(|found| found.modified()).map(|since| since.elapsed());
+        if matches!(age, Ok(Ok(age)) if age > LEFT_AFTER) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn write_beside(path: &Path, contents: &[u8], mode: u32) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let temporary = path.with_file_name(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
@@ -58,6 +87,25 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_a_crash_left_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ada.key");
+        let make = |name: &str, age: u64| {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
+        };
+        make(".ada.key.17.new", 3600);
+        for (name, age) in
+            [("ada.key", 3600), (".ada.key.18.new", 0), (".ada.key.x.new", 3600), (".ben.key.1.new", 3600)]
+        {
+            make(name, age);
+        }
+        sweep(&path).unwrap();
+        assert!(!folder.path().join(".ada.key.17.new").exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
 
     #[test]
     fn a_new_file_has_its_rights_and_is_never_overwritten() {

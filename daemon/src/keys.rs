@@ -210,6 +210,8 @@ impl Seed {
             return Err(KeyError::Exposed { path: path.to_owned(), mode });
         }
         let text = files::read_text(path, MAX_KEY_FILE_BYTES).map_err(failed)?;
+        // A folder that cannot be tidied, as it is read-only, holds keys as good as any.
+        let _ = files::sweep(path);
         Self::parse(&text).ok_or_else(|| KeyError::Malformed { path: path.to_owned() })
     }
 

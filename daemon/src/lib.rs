@@ -10,6 +10,8 @@ pub mod config;
 pub mod corpora;
 pub mod demo;
 pub mod devnet;
+#[cfg(test)]
+mod fake_node;
 pub mod files;
 pub mod genesis_file;
 pub mod keys;
@@ -18,6 +20,7 @@ pub mod metrics;
 pub mod models;
 pub mod network;
 pub mod node_process;
+pub mod open_files;
 pub mod output;
 pub mod proof;
 pub mod supervisor;

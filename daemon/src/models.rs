@@ -1,21 +1,24 @@
 //! Models by influence on the side of those who build, serve and check them: their files and training text fetched from a
 //! node, rows made, answers given with what their influences follow from.
 //!
-//! Whatever comes from a node is checked by its hash. Checkpoints and rows are kept in the home, a folder for each model.
+//! What a model is made of is told by objects and files that are checked by their hashes, beginning with the model's id: no
+//! node is trusted with it. The seed, and which rows were offered, are what the node says. Checkpoints and rows are kept in
+//! the home, a folder for each model.
 
 use crate::actions::{ActionError, NewReceipt, Remote, parse};
-use crate::api::types::{ManifestShown, ModelShown};
+use crate::api::types::ModelShown;
 use anyhow::Context as _;
 use attribution::influence::{Artifact, Solver};
 use attribution::model::{Generation, Generator, Options};
 use attribution::tracer::{
     BuildOptions, Checkpoint, Corpus, Ranked, Stage, Tracer, Traces, build, check_structure, checkpoint_files,
+    is_checkpoint_file,
 };
 use protocol::crypto::{SecretKey, document_hash, prompt_commitment};
-use protocol::ids::{ContributionId, Hash32, ManifestId, ModelId, ReceiptId};
+use protocol::ids::{ContributionId, Hash32, ManifestId, ModelId, ObjectId, ReceiptId};
 use protocol::influence::{Header, RowName};
 use protocol::limits::{EXAMPLE_BYTES, MAX_PROMPT_BYTES};
-use protocol::objects::{self, Action, Document, Object, Receipt, Trace};
+use protocol::objects::{self, Action, Contribution, DatasetManifest, Document, ModelManifest, Object, Receipt, Trace};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +39,14 @@ pub enum ModelError {
     NoRows { model: ModelId },
     #[error("{what} came with the hash {got}, not {expected}; ask another node")]
     Hash { what: String, expected: Hash32, got: Hash32 },
+    #[error("{id} is no {what}")]
+    Kind { id: ObjectId, what: &'static str },
+    #[error("model {model} names a file {name:?}; no checkpoint has one of this name")]
+    FileName { model: ModelId, name: String },
+    #[error("manifest {manifest} has the version {version}, and the one after it {next}; versions count up by one")]
+    Version { manifest: ManifestId, version: u32, next: u32 },
+    #[error("{path} is no regular file; remove it")]
+    NotAFile { path: String },
     #[error("{folder} holds no file of a checkpoint")]
     NoFiles { folder: String },
     #[error("the checkpoint in {folder} is not the one that model {model} names")]
@@ -72,8 +83,9 @@ pub fn upload_checkpoint(
 pub struct Lineage {
     /// The model.
     pub id: ModelId,
-    /// What the node says of it.
+    /// What the node says of it: of its rows, nobody else says it.
     pub shown: ModelShown,
+    manifest: ModelManifest,
     tracer: Tracer,
     corpus: Corpus,
     texts: BTreeMap<Hash32, String>,
@@ -89,7 +101,8 @@ impl Lineage {
         progress: Progress<'_>,
     ) -> anyhow::Result<Self> {
         let shown = remote.model(&id)?;
-        let (Some(named), Some(rows)) = (&shown.checkpoint, &shown.rows) else {
+        let manifest = model_manifest(remote, id)?;
+        let (Some(named), Some(rows)) = (&manifest.checkpoint, &shown.rows) else {
             return Err(ModelError::Method { model: id, method: shown.method }.into());
         };
         let seed: Hash32 = parse(rows.seed.as_deref().ok_or(ModelError::Seed { model: id })?)?;
@@ -98,23 +111,26 @@ impl Lineage {
             None => cache(home, &id).join("checkpoint"),
         };
         for file in &named.files {
-            let (path, hash) = (folder.join(&file.title), parse(&file.hash)?);
-            if checkpoint.is_some() && !has(&path, &hash) {
+            if !is_checkpoint_file(&file.title) {
+                return Err(ModelError::FileName { model: id, name: file.title.clone() }.into());
+            }
+            let path = folder.join(&file.title);
+            if checkpoint.is_some() && !has(&path, &file.hash) {
                 return Err(ModelError::OtherCheckpoint { folder: folder.display().to_string(), model: id }.into());
             }
             progress(format!("fetching {}", file.title));
-            fetch_file(remote, &file.title, hash, &path)?;
+            fetch_file(remote, &file.title, file.hash, &path)?;
         }
         let checkpoint = Checkpoint::load(&folder)?;
         let mut corpus = Corpus::new(named.window)?;
         let mut texts = BTreeMap::new();
-        for source in &shown.lineage {
-            for (contribution, hash, text) in lineage_texts(remote, parse(&source.manifest)?, progress)? {
+        for source in &manifest.lineage {
+            for (contribution, hash, text) in lineage_texts(remote, source.manifest, progress)? {
                 corpus.add(hash, contribution, &text)?;
                 texts.insert(hash, text);
             }
         }
-        Ok(Self { id, tracer: Tracer::new(checkpoint, seed.0)?, corpus, texts, shown })
+        Ok(Self { id, tracer: Tracer::new(checkpoint, seed.0)?, corpus, texts, shown, manifest })
     }
 
     /// How many training examples there are.
@@ -130,7 +146,7 @@ impl Lineage {
 
     /// Makes the model's rows.
     pub fn build(&self, progress: &mut dyn FnMut(Stage, u64, u64)) -> anyhow::Result<Artifact> {
-        let options = BuildOptions { checkpoint: parse(&self.shown.weights)? };
+        let options = BuildOptions { checkpoint: self.manifest.weights };
         let mut text = |hash: &Hash32| {
             let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "it was not fetched");
             self.texts.get(hash).cloned().ok_or_else(missing)
@@ -146,7 +162,7 @@ impl Lineage {
         progress("fetching the rows".to_owned());
         fetch_file(remote, "the rows", parse(&offer.artifact)?, &path)?;
         let artifact = Artifact::read(&path, &parse(&offer.root)?)?;
-        check_structure(&artifact, &self.tracer, &self.corpus, &parse(&self.shown.weights)?)
+        check_structure(&artifact, &self.tracer, &self.corpus, &self.manifest.weights)
             .context("the rows are not of this model")?;
         Ok(artifact)
     }
@@ -296,12 +312,11 @@ pub fn lineage_texts(
 ) -> anyhow::Result<Vec<(ContributionId, Hash32, String)>> {
     let mut texts = Vec::new();
     for version in versions(remote, manifest)? {
-        for contribution in &version.added {
-            let id: ContributionId = parse(contribution)?;
-            for document in remote.contribution(&id)?.documents {
-                let hash: Hash32 = parse(&document.hash)?;
+        for id in version.added {
+            for document in contribution(remote, id)?.documents {
                 progress(format!("fetching {}", document.title));
-                texts.push((id, hash, fetch_text(remote, &document.title, hash)?));
+                let text = fetch_text(remote, &document.title, document.hash)?;
+                texts.push((id, document.hash, text));
             }
         }
     }
@@ -309,26 +324,58 @@ pub fn lineage_texts(
 }
 
 /// A manifest and all versions before it, oldest first.
-fn versions(remote: &Remote, last: ManifestId) -> anyhow::Result<Vec<ManifestShown>> {
-    let mut versions = Vec::new();
+fn versions(remote: &Remote, last: ManifestId) -> anyhow::Result<Vec<DatasetManifest>> {
+    let mut versions: Vec<DatasetManifest> = Vec::new();
     let mut next = Some(last);
     while let Some(id) = next {
-        let shown = remote.manifest(&id)?;
-        next = shown.parent.as_deref().map(parse).transpose()?;
-        versions.push(shown);
+        let found = dataset_manifest(remote, id)?;
+        if let Some(after) = versions.last()
+            && found.version.checked_add(1) != Some(after.version)
+        {
+            return Err(ModelError::Version { manifest: id, version: found.version, next: after.version }.into());
+        }
+        next = found.parent;
+        versions.push(found);
     }
     versions.reverse();
     Ok(versions)
 }
 
-/// Is a file there, with these bytes?
-fn has(path: &Path, hash: &Hash32) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| document_hash(&bytes) == *hash)
+fn model_manifest(remote: &Remote, id: ModelId) -> anyhow::Result<ModelManifest> {
+    match remote.signed(id)? {
+        Object::ModelManifest(manifest) => Ok(manifest),
+        _ => Err(ModelError::Kind { id: id.into(), what: "model" }.into()),
+    }
 }
 
+fn dataset_manifest(remote: &Remote, id: ManifestId) -> anyhow::Result<DatasetManifest> {
+    match remote.signed(id)? {
+        Object::DatasetManifest(manifest) => Ok(manifest),
+        _ => Err(ModelError::Kind { id: id.into(), what: "manifest" }.into()),
+    }
+}
+
+fn contribution(remote: &Remote, id: ContributionId) -> anyhow::Result<Contribution> {
+    match remote.signed(id)? {
+        Object::Contribution(contribution) => Ok(contribution),
+        _ => Err(ModelError::Kind { id: id.into(), what: "contribution" }.into()),
+    }
+}
+
+/// Is a regular file there, with these bytes?
+fn has(path: &Path, hash: &Hash32) -> bool {
+    let is_file = std::fs::metadata(path).is_ok_and(|found| found.is_file());
+    is_file && std::fs::read(path).is_ok_and(|bytes| document_hash(&bytes) == *hash)
+}
+
+/// Gets a file into the home, unless it is there.
 fn fetch_file(remote: &Remote, what: &str, hash: Hash32, path: &Path) -> anyhow::Result<()> {
     if has(path, &hash) {
         return Ok(());
+    }
+    // A link would lead out of the home.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(ModelError::NotAFile { path: path.display().to_string() }.into());
     }
     let bytes = fetch(remote, what, hash)?;
     if let Some(folder) = path.parent() {
@@ -349,3 +396,6 @@ fn fetch(remote: &Remote, what: &str, expected: Hash32) -> anyhow::Result<Vec<u8
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

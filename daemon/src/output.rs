@@ -2,9 +2,12 @@
 //!
 //! - A result goes to stdout: text for people, or with `--json` exactly one JSON document.
 //! - What goes on meanwhile goes to stderr, as a spinner, and only if stderr is a terminal.
+//! - Where a part was done before something failed, its result comes first, and then the error.
 //! - An error is `error: …` on stderr, and `hint: …` where we know what to do. With `--json` it is the one document
 //!   on stdout: `{"error": {"code", "message", "hint"}}`.
 //! - Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended at once by a second signal.
+//! - Text that others wrote cannot steer the terminal: control characters but line ends, tabs and our own colours are
+//!   shown as U+FFFD.
 //! - Colour only where stdout is a terminal and `NO_COLOR` is unset or empty.
 
 use crate::actions::ActionError;
@@ -29,6 +32,9 @@ use storage::StoreError;
 const SPINNER_TICK: Duration = Duration::from_millis(100);
 /// Colours of the 256-colour palette that can be told apart on black and on white.
 const PALETTE: [u8; 10] = [33, 166, 35, 162, 136, 99, 37, 124, 64, 205];
+
+/// Bytes of a colour's number, with the letter after it.
+const MAX_CODE_BYTES: usize = 9;
 
 /// What to do when another program listens where a node was to.
 const PORT_HINT: &str = "another program, or another node, listens there: stop it, or choose another port with \
@@ -88,7 +94,7 @@ impl Output {
     ///
     /// A reader that has gone (`tributary … | head`) is no error.
     pub fn print<T: Serialize>(&self, value: &T, human: impl FnOnce(Paint) -> String) -> anyhow::Result<()> {
-        let text = if self.json { serde_json::to_string_pretty(value)? } else { human(self.paint) };
+        let text = if self.json { serde_json::to_string_pretty(value)? } else { self.paint.tame(&human(self.paint)) };
         write_line(std::io::stdout(), &text)
     }
 
@@ -106,7 +112,7 @@ impl Output {
                 text.push_str("\nhint: ");
                 text.push_str(hint);
             }
-            let _ = write_line(std::io::stderr(), &text);
+            let _ = write_line(std::io::stderr(), &Paint::PLAIN.tame(&text));
         }
         1
     }
@@ -245,6 +251,15 @@ fn write_line(mut to: impl Write, text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Bytes of the colour at the beginning of a text, if [`Paint`] makes such.
+fn colour(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("\x1b[")?;
+    let codes = &rest[..rest.bytes().take(MAX_CODE_BYTES).position(|byte| byte == b'm')?];
+    let of_palette = || PALETTE.iter().any(|number| codes.strip_prefix("38;5;") == Some(number.to_string().as_str()));
+    let is_ours = ["0", "1", "2", "31", "32"].contains(&codes) || of_palette();
+    is_ours.then_some("\x1b[m".len() + codes.len())
+}
+
 /// Puts colour on text, or leaves it as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paint {
@@ -254,6 +269,27 @@ pub struct Paint {
 impl Paint {
     /// Never any colour.
     pub const PLAIN: Self = Self { on: false };
+
+    /// Text without control characters but line ends, tabs, and the colours that are made here.
+    fn tame(self, text: &str) -> String {
+        let mut tamed = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(letter) = rest.chars().next() {
+            let ours = if self.on { colour(rest) } else { None };
+            if let Some(length) = ours {
+                tamed.push_str(&rest[..length]);
+                rest = &rest[length..];
+                continue;
+            }
+            tamed.push(if letter.is_control() && !"\n\t".contains(letter) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                letter
+            });
+            rest = &rest[letter.len_utf8()..];
+        }
+        tamed
+    }
 
     fn with(self, codes: &str, text: impl Display) -> String {
         if self.on { format!("\x1b[{codes}m{text}\x1b[0m") } else { text.to_string() }
@@ -346,6 +382,17 @@ mod tests {
                  tributary transfer trib1abc 1.4995cr --key SOMEBODY"
             )
         );
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        let hostile = "a\x1b]0;title\x07b\x1b[2Jc\u{9b}31md\re\tf\ng\x1b[8mh";
+        let harmless = "a\u{fffd}]0;title\u{fffd}b\u{fffd}[2Jc\u{fffd}31md\u{fffd}e\tf\ng\u{fffd}[8mh";
+        let paint = Paint { on: true };
+        assert_eq!(Paint::PLAIN.tame(hostile), harmless);
+        assert_eq!(paint.tame(&paint.bold(hostile)), format!("\x1b[1m{harmless}\x1b[0m"));
+        let painted = paint.nth(3, paint.good("ä"));
+        assert_eq!((paint.tame(&painted), Paint::PLAIN.tame("\x1b[1m")), (painted, "\u{fffd}[1m".to_owned()));
     }
 
     #[test]

@@ -15,32 +15,41 @@ use protocol::ledger::records::{ModelRecord, PaidPassage, ReceiptRecord, Receipt
 use protocol::light::{Bisection, LightBlock, LightClient, Step, Window};
 use protocol::limits::{MAX_SYNC_BLOCKS, MAX_SYNC_BYTES};
 use protocol::objects::{Contribution, Envelope, Object};
-use protocol::proof::{PassageSlice, PayoutProof, Trust, verify};
+use protocol::proof::{MAX_PROOF_BYTES, PassageSlice, PayoutProof, Trust, verify};
 use protocol::refusal::Refusal;
 use protocol::slice::{Grain, Sliced};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use storage::{BlobStore, Snapshot, StateProof, Store};
+use tokio::sync::Semaphore;
 
 /// How long the next epoch may take.
 const NEXT_EPOCH_WITHIN: Duration = Duration::from_secs(30);
 
-/// The bytes of a proof file for a settled receipt, whose reader trusts the genesis, or the block of the height `trust`.
+/// The bytes of a proof file for a settled receipt, whose reader trusts the genesis, or the block of the height `trust`. So
+/// many are made at once as there are places.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] when there is no such receipt, [`Refusal::State`] when it is not settled,
 /// [`Refusal::Unavailable`] when this node lacks what the proof needs.
-pub async fn build(services: &Services, id: ReceiptId, trust: Option<u64>) -> Result<Vec<u8>, Refusal> {
-    let (store, blobs) = (services.store.clone(), services.blobs.clone());
-    let gathering = tokio::task::spawn_blocking(move || {
-        let snapshot = store.snapshot();
-        gather(snapshot.as_ref(), &blobs, id)
-    });
-    let gathered = gathering.await.map_err(|error| unavailable(error.to_string()))??;
-    let height = gathered.state.height.saturating_add(1);
+pub async fn build(
+    services: &Services,
+    places: &Arc<Semaphore>,
+    id: ReceiptId,
+    trust: Option<u64>,
+) -> Result<Vec<u8>, Refusal> {
+    let store = services.store.clone();
+    let proving = tokio::task::spawn_blocking(move || prove(store.snapshot().as_ref(), id));
+    let proven = proving.await.map_err(|error| unavailable(error.to_string()))??;
+    let height = proven.state.height.saturating_add(1);
     wait_for(services, height).await?;
-    let (store, genesis) = (services.store.clone(), services.genesis.clone());
+    // What takes memory begins only now, and what waits keeps nobody else from it.
+    let place = places.clone().acquire_owned().await.map_err(|error| unavailable(error.to_string()))?;
+    let (store, blobs, genesis) = (services.store.clone(), services.blobs.clone(), services.genesis.clone());
     let finishing = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        let gathered = gather(store.snapshot().as_ref(), &blobs, id, proven)?;
         let chain = chain(store.as_ref(), &genesis, trust, height)?;
         gathered.finish(chain, &genesis, trust)
     });
@@ -127,14 +136,25 @@ impl Gathered {
     }
 }
 
-fn gather(snapshot: &dyn Snapshot, blobs: &BlobStore, id: ReceiptId) -> Result<Gathered, Refusal> {
+/// A receipt's record with the proof of it.
+struct Proven {
+    state: StateProof,
+    bytes: Vec<u8>,
+    record: ReceiptRecord,
+}
+
+fn prove(snapshot: &dyn Snapshot, id: ReceiptId) -> Result<Proven, Refusal> {
     let mut state = snapshot.prove(&keys::receipt(&id)).map_err(|error| stored(&error))?;
     let bytes = state.value.take().ok_or(Refusal::Unknown { kind: "receipt", id: id.into() })?;
     let record: ReceiptRecord = decode("receipt", &bytes)?;
-    let ReceiptState::Settled(settlement) = &record.state else {
-        let reason = "only a settled receipt paid anybody".to_owned();
-        return Err(Refusal::State { what: "the receipt", reason });
-    };
+    // Found out before the wait.
+    settlement(&record)?;
+    Ok(Proven { state, bytes, record })
+}
+
+fn gather(snapshot: &dyn Snapshot, blobs: &BlobStore, id: ReceiptId, proven: Proven) -> Result<Gathered, Refusal> {
+    let Proven { state, bytes, record } = proven;
+    let settlement = settlement(&record)?;
     let receipt = envelope(snapshot, "receipt", id.into())?;
     let verified = Verified::from_disk(receipt.clone())?;
     let Object::Receipt(object) = verified.object() else {
@@ -146,6 +166,16 @@ fn gather(snapshot: &dyn Snapshot, blobs: &BlobStore, id: ReceiptId) -> Result<G
     let (contributions, objects) = contributions(snapshot, settlement)?;
     let slices = slices(blobs, &settlement.spans, &objects)?;
     Ok(Gathered { state, record: bytes, receipt, evidence, contributions, slices })
+}
+
+fn settlement(record: &ReceiptRecord) -> Result<&Settlement, Refusal> {
+    match &record.state {
+        ReceiptState::Settled(settlement) => Ok(settlement),
+        _ => {
+            let reason = "only a settled receipt paid anybody".to_owned();
+            Err(Refusal::State { what: "the receipt", reason })
+        }
+    }
 }
 
 fn decode<T: borsh::BorshDeserialize>(what: &str, bytes: &[u8]) -> Result<T, Refusal> {
@@ -215,6 +245,7 @@ fn slices(blobs: &BlobStore, passages: &[PaidPassage], objects: &Contributions) 
     for (index, passage) in passages.iter().enumerate() {
         by_document.entry((passage.contribution, passage.document)).or_default().push(index);
     }
+    let mut bytes_of_passages = 0_u64;
     let mut slices = vec![PassageSlice { start: 0, end: 0, slice: Vec::new() }; passages.len()];
     for ((contribution, document), indices) in by_document {
         let object = objects.get(&contribution).and_then(|object| object.documents.get(document as usize));
@@ -231,9 +262,60 @@ fn slices(blobs: &BlobStore, passages: &[PaidPassage], objects: &Contributions) 
             let range = folded.original(start..start.saturating_add(passage.length as usize));
             let range = range.ok_or_else(|| content("the document has no words there".to_owned()))?;
             let (start, end) = (range.start as u64, range.end as u64);
+            // Few words may stand for megabytes of a document.
+            bytes_of_passages = bytes_of_passages.saturating_add(end.saturating_sub(start));
+            if bytes_of_passages > MAX_PROOF_BYTES as u64 {
+                let what = "the text of the proof's passages";
+                return Err(Refusal::Oversize { what, got: bytes_of_passages, limit: MAX_PROOF_BYTES as u64 });
+            }
             let slice = sliced.cut(start..end).map_err(|error| content(error.to_string()))?;
             slices[index] = PassageSlice { start, end, slice };
         }
     }
     Ok(slices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::ids::Account;
+    use protocol::objects::{Document, Origin, Permission, UsagePolicy};
+
+    #[test]
+    fn few_words_that_stand_for_megabytes_are_refused_before_they_are_cut_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::open(folder.path(), 1 << 30).unwrap();
+        let bytes = MAX_PROOF_BYTES as u64 / 2 + 1;
+        let text = format!("a{}b", " ".repeat(MAX_PROOF_BYTES / 2 - 1));
+        assert_eq!(text.len() as u64, bytes);
+        let hash = blobs.put(text.as_bytes()).unwrap();
+        let allowed = Permission::Allowed;
+        let contribution = Contribution {
+            contributor: Account([1; 32]),
+            datanet: DataNetId([1; 32]),
+            credit: String::new(),
+            title: String::new(),
+            source: String::new(),
+            language: String::new(),
+            licence: String::new(),
+            origin: Origin::OwnWork,
+            usage: UsagePolicy {
+                ai_training: allowed,
+                ai_generative_training: allowed,
+                ai_inference: allowed,
+                data_mining: allowed,
+            },
+            previous: None,
+            documents: vec![Document { title: String::new(), hash, bytes }],
+        };
+        let id = ContributionId([1; 32]);
+        let passage =
+            PaidPassage { start: 0, end: 3, contribution: id, document: 0, offset: 0, length: 3, bits_q16: 1 };
+        let objects = Contributions::from([(id, contribution)]);
+        let one = slices(&blobs, std::slice::from_ref(&passage), &objects).unwrap();
+        assert_eq!((one[0].start, one[0].end), (0, bytes));
+        let refused = slices(&blobs, &[passage, passage], &objects).unwrap_err();
+        let limit = MAX_PROOF_BYTES as u64;
+        assert!(matches!(refused, Refusal::Oversize { got, limit: said, .. } if got == 2 * bytes && said == limit));
+    }
 }

@@ -76,6 +76,7 @@ struct Shared {
     folder: PathBuf,
     quota: u64,
     usage: Mutex<Usage>,
+    strays: Vec<String>,
     /// Hash trees made so far, which names the file aside that each is written to.
     outboards: AtomicU64,
     /// Held while a tree is made again, so that whoever waits for it finds it.
@@ -102,30 +103,29 @@ impl Usage {
 
 impl BlobStore {
     /// Opens the content in `folder`, or begins a new one there. What was left incomplete is removed, unless it can be
-    /// gone on with.
+    /// gone on with; what is no content is left alone, and told by [`Self::strays`].
     ///
     /// # Errors
-    /// The path is no folder, or it holds what is no content.
+    /// The path is no folder, or it cannot be read.
     pub fn open(folder: &Path, quota: u64) -> Result<Self, BlobError> {
         let foreign = |reason: String| BlobError::Foreign { path: folder.to_owned(), reason };
         if folder.exists() && !folder.is_dir() {
             return Err(foreign("it is a file".to_owned()));
         }
         let partial = folder.join(PARTIAL);
-        let mut kept = 0;
+        let (mut kept, mut strays) = (0, Vec::new());
         if folder.exists() {
             for entry in entries(folder)? {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if name == PARTIAL || name == OUTBOARD {
                     continue;
                 }
-                if !entry.path().is_dir() || name.len() != 2 {
-                    return Err(foreign(format!("it holds `{name}`")));
+                let is_ours = name.len() == 2 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+                if is_ours && entry.path().is_dir() {
+                    kept += kept_bytes(&name, &entry.path(), &mut strays)?;
+                } else {
+                    strays.push(name);
                 }
-                kept += kept_bytes(&name, &entry.path()).map_err(|error| match error {
-                    Unfit::Name(name) => foreign(format!("it holds `{name}`")),
-                    Unfit::Blob(error) => error,
-                })?;
             }
         }
         create_folder(&partial)?;
@@ -135,19 +135,27 @@ impl BlobStore {
             let name = entry.file_name().to_string_lossy().into_owned();
             if let Some(Ok(hash)) = name.strip_suffix(BEGUN).map(from_hex32) {
                 begun.insert(Hash32(hash), entry.metadata().map_err(BlobError::io("read", &path))?.len());
-            } else {
+            } else if name.get(..64).is_some_and(|hash| from_hex32(hash).is_ok()) {
                 fs::remove_file(&path).map_err(BlobError::io("remove", &path))?;
+            } else {
+                strays.push(format!("{PARTIAL}/{name}"));
             }
         }
         let shared = Shared {
             folder: folder.to_owned(),
             quota,
             usage: Mutex::new(Usage { kept, writing: BTreeMap::new(), begun }),
+            strays,
             outboards: AtomicU64::new(0),
             mending: Mutex::default(),
             folders: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What the folder held besides content when it was opened.
+    pub fn strays(&self) -> &[String] {
+        &self.shared.strays
     }
 
     /// Keeps these bytes. When this returns they survive a power cut.
@@ -480,24 +488,14 @@ impl Drop for Incoming {
     }
 }
 
-enum Unfit {
-    Name(String),
-    Blob(BlobError),
-}
-
-impl From<BlobError> for Unfit {
-    fn from(error: BlobError) -> Self {
-        Self::Blob(error)
-    }
-}
-
 /// Bytes of the blobs in one folder, whose name is the first two digits of theirs.
-fn kept_bytes(name: &str, folder: &Path) -> Result<u64, Unfit> {
+fn kept_bytes(name: &str, folder: &Path, strays: &mut Vec<String>) -> Result<u64, BlobError> {
     let mut kept = 0;
     for entry in entries(folder)? {
-        let whole = format!("{name}{}", entry.file_name().to_string_lossy());
-        if from_hex32(&whole).is_err() {
-            return Err(Unfit::Name(whole));
+        let rest = entry.file_name().to_string_lossy().into_owned();
+        if from_hex32(&format!("{name}{rest}")).is_err() {
+            strays.push(format!("{name}/{rest}"));
+            continue;
         }
         let path = entry.path();
         kept += entry.metadata().map_err(BlobError::io("read", &path))?.len();

@@ -48,6 +48,11 @@ pub fn checkpoint_files(folder: &Path) -> Vec<&'static str> {
     NAMES.into_iter().filter(|name| folder.join(name).is_file()).collect()
 }
 
+/// May a file of a checkpoint be called so?
+pub fn is_checkpoint_file(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
 /// Has a tokenizer a regular expression of its own? What cannot be read, or is no JSON, is refused by whoever loads it.
 fn has_pattern(rules: &Path) -> bool {
     fn is_in(json: &Value) -> bool {

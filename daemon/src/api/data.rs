@@ -7,12 +7,12 @@ use super::types::{
     DocumentShown, ErrorDocument, ManifestShown, ModelShown, OfferShown, Page, RefutedShown, RowsShown, SourceShown,
 };
 use super::view::{PageQuery, View, blocking, parse, read};
-use super::{Api, MAX_UPLOADS};
+use super::{Api, MAX_DOWNLOADS, MAX_UPLOADS};
 use attribution::span::{DocumentError, check_document};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
@@ -33,10 +33,11 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use storage::BlobStore;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Contributions that one request counts at most, over all DataNets.
 pub(super) const MAX_COUNTED: usize = 1_000_000;
-/// Bytes of a large file that are read at once.
+/// Bytes of a file that are read at once.
 const PART_BYTES: u64 = 1 << 20;
 /// Contributors that a DataNet's page names at most, and versions.
 const MAX_LISTED: usize = 4096;
@@ -410,31 +411,38 @@ fn document_refusal(error: &DocumentError, bytes: &[u8]) -> Refusal {
     }
 }
 
-/// The bytes of a document, or of a model's file. What is larger than a document is not checked here: compare its hash.
+/// The bytes of a document, or of a model's file. They are not checked here: compare their hash.
 #[utoipa::path(get, path = "/v1/blobs/{hash}", tag = "data",
     params(("hash" = String, Path, description = "BLAKE3 of its bytes")), responses(
     (status = 200, description = "The document", content_type = "text/plain", body = Vec<u8>),
     (status = 404, description = "It is not here", body = ErrorDocument),
+    (status = 503, description = "Too many are sent already", body = ErrorDocument),
 ))]
 pub(super) async fn blob(State(api): State<Api>, Path(hash): Path<String>) -> Result<Response, ApiError> {
     let hash = self::hash(&hash)?;
+    let full = |_| Refusal::Full { limit: MAX_DOWNLOADS as u64, unit: "downloads at once" };
+    let permit = api.downloads.clone().try_acquire_owned().map_err(full)?;
     let blobs = api.services.blobs.clone();
-    let found = blocking(move || match blobs.len(&hash)? {
-        Some(length) if length > MAX_DOCUMENT_BYTES => Ok(Some(Body::from_stream(parts(blobs, hash, length)))),
-        _ => Ok(blobs.get(&hash)?.map(Body::from)),
-    });
-    let bytes = found.await?.ok_or_else(|| ApiError::unknown("document", &hash.to_string()))?;
-    let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (axum::http::header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    Ok((StatusCode::OK, kind, bytes).into_response())
+    let asked = blobs.clone();
+    let found = blocking(move || Ok(asked.len(&hash)?)).await?;
+    let length = found.ok_or_else(|| ApiError::unknown("document", &hash.to_string()))?;
+    let head = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (CONTENT_LENGTH, length.to_string()),
+    ];
+    Ok((StatusCode::OK, head, Body::from_stream(parts(blobs, hash, length, permit))).into_response())
 }
 
-/// A large file piece by piece, so that whoever reads it slowly holds no more than a piece in memory.
+/// A file piece by piece, so that whoever reads it slowly holds no more than a piece in memory, and the permit until the
+/// end.
 fn parts(
     blobs: Arc<BlobStore>,
     hash: Hash32,
     length: u64,
+    permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Vec<u8>, storage::BlobError>> + Send + 'static {
-    futures::stream::try_unfold(0, move |offset| {
+    futures::stream::try_unfold((0, permit), move |(offset, permit)| {
         let blobs = blobs.clone();
         async move {
             let size = PART_BYTES.min(length - offset);
@@ -444,7 +452,7 @@ fn parts(
             let read = tokio::task::spawn_blocking(move || blobs.read_range(&hash, offset, size)).await;
             // A file that went away, or a thread that failed, ends the answer short of its announced length.
             let part = read.unwrap_or(Ok(None))?;
-            Ok(part.map(|part| (part, offset + size)))
+            Ok(part.map(|part| (part, (offset + size, permit))))
         }
     })
 }

@@ -5,8 +5,9 @@ use super::error::ApiError;
 use super::receipts;
 use super::types::{ErrorDocument, ExampleShown, Explained, InfluenceShown, ShareShown, SpanShown};
 use super::view::{View, parse, read};
-use crate::node_process::content::{Content, Quote};
+use crate::node_process::content::Content;
 use crate::node_process::models::{Influences, InfluentialExample};
+use crate::node_process::quote::Quote;
 use axum::Json;
 use axum::extract::{Path, State};
 use protocol::envelope::Verified;
@@ -25,6 +26,8 @@ use std::collections::BTreeMap;
 const EXAMPLES: usize = 5;
 /// Bytes of text shown on each side of a passage's earliest occurrence.
 const AROUND_BYTES: u64 = 120;
+/// Bytes of text that are quoted of documents for one answer; further passages come without.
+const MAX_QUOTES_BYTES: usize = 8 << 20;
 /// Versions of a DataNet that are searched at most.
 const MAX_VERSIONS: usize = 4096;
 
@@ -52,8 +55,14 @@ fn build(view: &View<'_>, content: &Content, id: ReceiptId) -> Result<Explained,
     let verified = Verified::from_disk(found.envelope)?;
     let Object::Receipt(receipt) = verified.object() else { return Err(unknown()) };
     let model: Option<ModelRecord> = view.record(&keys::model(&record.model))?;
-    let mut known =
-        Known { view, content, epoch: record.epoch, contributions: BTreeMap::new(), datanets: BTreeMap::new() };
+    let mut known = Known {
+        view,
+        content,
+        epoch: record.epoch,
+        contributions: BTreeMap::new(),
+        datanets: BTreeMap::new(),
+        quotes: MAX_QUOTES_BYTES,
+    };
     let spans: Vec<SpanShown> =
         settlement.spans.iter().map(|passage| known.span(passage, &receipt.output)).collect::<Result<_, _>>()?;
     let contributions = known.shares(settlement)?;
@@ -84,6 +93,8 @@ struct Known<'a> {
     epoch: u64,
     contributions: BTreeMap<ContributionId, ContributionRecord>,
     datanets: BTreeMap<DataNetId, Searched>,
+    /// Bytes that may still be quoted.
+    quotes: usize,
 }
 
 impl Known<'_> {
@@ -143,7 +154,8 @@ impl Known<'_> {
             offset: passage.offset,
         };
         let quote = content.quote(&manifests, &holder, passage.length, &document.hash, AROUND_BYTES);
-        let Quote { offset, before, passage: there, after } = quote.unwrap_or_default();
+        let quote = within(&mut self.quotes, quote.unwrap_or_default());
+        let Quote { offset, before, passage: there, left_out, after } = quote;
         Ok(SpanShown {
             start: passage.start,
             end: passage.end,
@@ -164,6 +176,7 @@ impl Known<'_> {
             occurrences,
             before,
             there,
+            left_out: (left_out > 0).then_some(left_out),
             after,
         })
     }
@@ -242,6 +255,20 @@ impl Known<'_> {
     }
 }
 
+/// A quote, without its text where no more may be quoted.
+fn within(room: &mut usize, quote: Quote) -> Quote {
+    match room.checked_sub(quote.len()) {
+        Some(left) => {
+            *room = left;
+            quote
+        }
+        None => {
+            let left_out = quote.left_out.saturating_add(quote.passage.len() as u64);
+            Quote { offset: quote.offset, left_out, ..Quote::default() }
+        }
+    }
+}
+
 /// Bits in units of 2^-16, with two decimals, rounded down.
 fn bits(q16: u128) -> String {
     format!("{}.{:02}", q16 >> 16, ((q16 & 0xffff) * 100) >> 16)
@@ -249,7 +276,16 @@ fn bits(q16: u128) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::bits;
+    use super::{Quote, bits, within};
+
+    #[test]
+    fn quotes_of_one_answer_are_bounded_together() {
+        let quote = || Quote { offset: 1, passage: "12345".to_owned(), after: "6".to_owned(), ..Quote::default() };
+        let mut room = 13;
+        assert_eq!((within(&mut room, quote()), within(&mut room, quote())), (quote(), quote()));
+        let last = within(&mut room, quote());
+        assert_eq!((last.offset, last.left_out, last.is_empty(), room), (1, 5, true, 1));
+    }
 
     #[test]
     fn bits_have_two_decimals() {

@@ -4,12 +4,13 @@
 //!   account's next nonce, the status) is asked of the core.
 //! - A submission is checked here, once; `202` means that it is durable on this node, and `/v1/objects/{id}` follows it.
 //! - A refusal is `{"error": {"code", "message"}}` with a status that fits, and is counted by its code.
-//! - Everything has a bound: requests at once, bytes of a body, time, rows of a list, listeners, uploads.
+//! - Everything has a bound: connections, requests at once, bytes of a body, time, rows of a list, listeners, uploads.
 //!
-//! There is no password: whoever reaches the port may ask and submit, which anybody may do on the network anyway. Only
-//! `POST /v1/stop` is for this machine alone.
+//! There is no password: whoever reaches the port may ask and submit, which anybody may do on the network anyway. What
+//! concerns the process, such as stopping it, is no matter of the API.
 
 mod batch;
+mod connections;
 mod data;
 mod earnings;
 mod error;
@@ -25,6 +26,7 @@ pub mod types;
 mod view;
 
 pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_RECEIPTS};
+pub(crate) use objects::envelope;
 pub use openapi::openapi_json;
 
 use crate::metrics;
@@ -33,7 +35,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
@@ -41,7 +43,6 @@ use error::ApiError;
 use objects::Dropped;
 use protocol::node::Notice;
 use protocol::refusal::Refusal;
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,6 +63,8 @@ const MAX_UPLOADS: usize = 4;
 const MAX_LISTENERS: usize = 64;
 /// Bytes of the framework's own sentence about a request that it cannot read.
 const MAX_REJECTION_BYTES: usize = 4096;
+/// Documents and files that are sent at once: a request is over when its answer begins, and this is not.
+const MAX_DOWNLOADS: usize = 256;
 /// Proofs that are made at once.
 const MAX_PROOFS: usize = 2;
 
@@ -72,6 +75,7 @@ struct Api {
     dropped: Arc<Mutex<Dropped>>,
     requests: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
     batches: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     proofs: Arc<Semaphore>,
@@ -85,6 +89,7 @@ impl Api {
             dropped: Arc::new(Mutex::new(Dropped::default())),
             requests: bound(MAX_REQUESTS),
             uploads: bound(MAX_UPLOADS),
+            downloads: bound(MAX_DOWNLOADS),
             batches: bound(batch::MAX_BATCHES),
             listeners: bound(MAX_LISTENERS),
             proofs: bound(MAX_PROOFS),
@@ -116,16 +121,15 @@ impl Api {
 pub async fn serve(listener: TcpListener, services: Services, shutdown: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, "API listening");
     let api = Api::new(services);
-    let remembering = tokio::spawn(api.clone().remember_dropped());
-    let service = router(api).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = shutdown.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
+    let mut remembering = tokio::spawn(api.clone().remember_dropped());
+    let server = connections::serve(listener, router(api), connections::LIMITS, shutdown.clone());
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        served = server.into_future() => served?,
+        () = server => {}
+        ended = &mut remembering => return Err(anyhow::anyhow!("the API's task that follows notices ended: {ended:?}")),
         () = drained => tracing::info!("requests that were still open are cut off"),
     }
     remembering.abort();
@@ -153,7 +157,6 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/v1/epochs", get(node::epochs)),
         ("/v1/epochs/{height}", get(node::epoch)),
         ("/v1/events", get(node::events)),
-        ("/v1/stop", post(node::stop)),
         ("/v1/objects", post(objects::submit)),
         ("/v1/objects/{id}", get(objects::show)),
         ("/v1/datanets", get(data::datanets)),
@@ -200,6 +203,10 @@ async fn watch(State(watched): State<Watched>, request: Request, next: Next) -> 
         Err(_) if watched.pattern.starts_with("/v1/") => {
             ApiError::from(Refusal::Full { limit: MAX_REQUESTS as u64, unit: "requests at once" }).into_response()
         }
+        _permit if is_of_another_page(request.method(), request.headers()) => {
+            let reason = "a web page of another address may not change anything here".to_owned();
+            ApiError::new(StatusCode::FORBIDDEN, "forbidden", reason).into_response()
+        }
         _permit => match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
             Ok(response) => in_our_form(response).await,
             Err(_) => {
@@ -210,6 +217,22 @@ async fn watch(State(watched): State<Watched>, request: Request, next: Next) -> 
     };
     metrics::api_request(watched.pattern, response.status().as_u16(), began.elapsed());
     response
+}
+
+/// Does a browser send this for a page that is not the API's own? Other programs name no page.
+fn is_of_another_page(method: &Method, headers: &HeaderMap) -> bool {
+    let named = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if method.is_safe() {
+        return false;
+    }
+    match (named("sec-fetch-site"), named("origin")) {
+        (Some(site), _) => !["same-origin", "none"].contains(&site),
+        (None, Some(origin)) => {
+            let page = origin.split_once("://").map(|(_, host)| host);
+            page.is_none_or(|page| named("host") != Some(page))
+        }
+        (None, None) => false,
+    }
 }
 
 /// The framework refuses paths and queries that it cannot read in plain text; ours is one form for every error.
@@ -230,4 +253,40 @@ async fn nothing_here(uri: Uri) -> ApiError {
 async fn other_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{} does not take {method}; /openapi.json lists what there is", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_addresses_change_nothing() {
+        let is_refused = |method: &Method, headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, value.parse().unwrap());
+            }
+            is_of_another_page(method, &map)
+        };
+        let host = ("host", "127.0.0.1:7370");
+        for refused in [
+            &[host, ("origin", "https://example.org")][..],
+            &[host, ("origin", "null")],
+            &[host, ("origin", "http://127.0.0.1:8080")],
+            &[host, ("origin", "http://127.0.0.1:7370"), ("sec-fetch-site", "cross-site")],
+            &[host, ("sec-fetch-site", "same-site")],
+            &[("origin", "http://127.0.0.1:7370")],
+        ] {
+            assert!(is_refused(&Method::POST, refused) && is_refused(&Method::PUT, refused), "{refused:?}");
+            assert!(!is_refused(&Method::GET, refused), "{refused:?}");
+        }
+        for taken in [
+            &[host][..],
+            &[host, ("origin", "http://127.0.0.1:7370")],
+            &[host, ("origin", "https://node.example"), ("sec-fetch-site", "same-origin")],
+            &[host, ("sec-fetch-site", "none")],
+        ] {
+            assert!(!is_refused(&Method::POST, taken), "{taken:?}");
+        }
+    }
 }

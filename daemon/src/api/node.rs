@@ -1,4 +1,4 @@
-//! The node itself: health, status, peers, accounts, epochs, events, stopping.
+//! The node itself: health, status, peers, accounts, epochs, events.
 
 use super::error::ApiError;
 use super::types::{AccountShown, EpochShown, ErrorDocument, Health, PeerShown, ValidatorShown};
@@ -7,9 +7,9 @@ use super::{Api, MAX_LISTENERS};
 use crate::client::Status;
 use crate::{genesis_file, metrics};
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::header::{CONTENT_TYPE, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
@@ -25,7 +25,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -431,23 +430,4 @@ fn event_json(event: &Event) -> Value {
         }),
         Event::ValidatorsElected { height } => json!({ "event": "validators_elected", "height": height }),
     }
-}
-
-/// Stops the node in order. Only from this machine, and not from a web page.
-#[utoipa::path(post, path = "/v1/stop", tag = "node", responses(
-    (status = 202, description = "It stops", body = Value),
-    (status = 403, description = "Not from there", body = ErrorDocument),
-))]
-pub(super) async fn stop(
-    State(api): State<Api>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    if !peer.ip().to_canonical().is_loopback() || headers.contains_key(ORIGIN) {
-        let message = format!("a node is stopped from its own machine, not by {peer} or a web page");
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
-    }
-    tracing::info!("told to stop by the API");
-    api.services.shutdown.cancel();
-    Ok((StatusCode::ACCEPTED, Json(json!({ "stopping": true }))))
 }

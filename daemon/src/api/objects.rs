@@ -159,7 +159,7 @@ fn envelope_of(bytes: &[u8]) -> Result<Envelope, Refusal> {
 }
 
 /// The envelope that JSON says.
-pub(super) fn envelope(json: &EnvelopeJson) -> Result<Envelope, Refusal> {
+pub(crate) fn envelope(json: &EnvelopeJson) -> Result<Envelope, Refusal> {
     let named = Kind::ALL.into_iter().find(|kind| kind.as_str() == json.kind);
     let kind = named.ok_or_else(|| malformed(format!("there is no kind {:?}", json.kind)))?;
     let payload = from_hex(&json.payload).ok_or_else(|| malformed("the payload is not lower-case hex".to_owned()))?;

@@ -27,7 +27,6 @@ use utoipa::OpenApi;
         node::epochs,
         node::epoch,
         node::events,
-        node::stop,
         objects::submit,
         objects::show,
         data::datanets,

@@ -1,9 +1,9 @@
 //! Receipts: what became of them, who was paid, and the proof of it.
 
+use super::Api;
 use super::error::ApiError;
 use super::types::{ErrorDocument, LineShown, Page, ReceiptShown, Sums};
 use super::view::{PageQuery, View, parse, read};
-use super::{Api, MAX_PROOFS};
 use crate::proof as builder;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -14,7 +14,6 @@ use protocol::ids::{Account, ReceiptId};
 use protocol::ledger::keys;
 use protocol::ledger::records::{Line, ModelRecord, ReceiptRecord, ReceiptState, Role, Settlement, WorkRecord};
 use protocol::objects::{Drops, Object};
-use protocol::refusal::Refusal;
 use serde::Deserialize;
 
 /// What became of a receipt, in one word.
@@ -234,6 +233,7 @@ pub(super) struct ProofQuery {
     (status = 200, description = "The proof file", content_type = "application/octet-stream", body = Vec<u8>),
     (status = 404, description = "There is no such receipt", body = ErrorDocument),
     (status = 409, description = "It is not settled", body = ErrorDocument),
+    (status = 413, description = "Its passages are too long for a proof", body = ErrorDocument),
 ))]
 pub(super) async fn proof(
     State(api): State<Api>,
@@ -241,9 +241,7 @@ pub(super) async fn proof(
     Query(trust): Query<ProofQuery>,
 ) -> Result<Response, ApiError> {
     let id: ReceiptId = parse(&id)?;
-    let full = |_| Refusal::Full { limit: MAX_PROOFS as u64, unit: "proofs at once" };
-    let _permit = api.proofs.acquire().await.map_err(full)?;
-    let bytes = builder::build(&api.services, id, trust.trust).await?;
+    let bytes = builder::build(&api.services, &api.proofs, id, trust.trust).await?;
     let name = format!("attachment; filename=\"{}.proof\"", &id.to_string()[..16]);
     let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, name)];
     Ok((headers, bytes).into_response())

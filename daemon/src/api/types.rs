@@ -630,6 +630,10 @@ pub struct SpanShown {
     pub before: String,
     /// The passage as the document has it: case, spaces and punctuation may differ from the answer's.
     pub there: String,
+    /// Bytes of the passage that are not in `there`: it is cut in its middle, at …, where it is long, and empty where the
+    /// passages of the answer together are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
     /// The text after it.
     pub after: String,
 }

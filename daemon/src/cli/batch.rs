@@ -6,6 +6,7 @@ use super::Context;
 use crate::actions::Remote;
 use crate::api::types::{EnvelopeJson, ReceiptReply};
 use crate::api::{MAX_BATCH_BYTES, MAX_BATCH_RECEIPTS};
+use crate::models::Progress;
 use crate::output::Failure;
 use serde::Serialize;
 use std::fs::File;
@@ -48,9 +49,24 @@ pub(super) fn submit(context: &Context, remote: &Remote, path: &Path) -> anyhow:
         }
     };
     let mut outcome = Outcome::default();
-    let (mut batch, mut lines, mut bytes, mut number) = (Vec::new(), Vec::new(), 2, 0);
     let spinner = context.out.spinner("submitting");
-    while let Some(text) = line(&mut reader, number + 1)? {
+    let ended = submit_all(remote, &mut reader, &mut outcome, &mut |said| spinner.set_message(said));
+    spinner.finish_and_clear();
+    // What a node has taken is told even if the rest could not be sent.
+    if ended.is_ok() || !outcome.receipts.is_empty() {
+        show(context, &outcome)?;
+    }
+    ended
+}
+
+fn submit_all(
+    remote: &Remote,
+    reader: &mut dyn BufRead,
+    outcome: &mut Outcome,
+    progress: Progress<'_>,
+) -> anyhow::Result<()> {
+    let (mut batch, mut lines, mut bytes, mut number) = (Vec::new(), Vec::new(), 2, 0);
+    while let Some(text) = line(reader, number + 1)? {
         number += 1;
         if text.trim().is_empty() {
             continue;
@@ -62,17 +78,19 @@ pub(super) fn submit(context: &Context, remote: &Remote, path: &Path) -> anyhow:
         // What is sent is written anew, without spaces and with one comma: never longer than what was read.
         let size = text.len() + 1;
         if batch.len() == MAX_BATCH_RECEIPTS || bytes + size > MAX_BATCH_BYTES {
-            send(remote, &mut batch, &mut lines, &mut outcome)?;
-            spinner.set_message(format!("{} accepted, {} refused", outcome.accepted, outcome.refused));
+            send(remote, &mut batch, &mut lines, outcome)?;
+            progress(format!("{} accepted, {} refused", outcome.accepted, outcome.refused));
             bytes = 2;
         }
         bytes += size;
         batch.push(envelope);
         lines.push(number);
     }
-    send(remote, &mut batch, &mut lines, &mut outcome)?;
-    spinner.finish_and_clear();
-    context.out.print(&outcome, |paint| {
+    send(remote, &mut batch, &mut lines, outcome)
+}
+
+fn show(context: &Context, outcome: &Outcome) -> anyhow::Result<()> {
+    context.out.print(outcome, |paint| {
         let refused = outcome.receipts.iter().filter(|each| each.reply.code.is_some());
         let row = |each: &Line| {
             let text = |field: &Option<String>| field.clone().unwrap_or_default();
@@ -116,6 +134,25 @@ fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::types::BatchReply;
+    use crate::fake_node;
+
+    #[test]
+    fn what_was_taken_before_a_failure_is_told() {
+        let mut asked = 0;
+        let remote = fake_node::start(move |_, _| {
+            asked += 1;
+            let reply = ReceiptReply { id: None, state: "pooled".to_owned(), code: None, message: None };
+            let receipts = vec![reply; MAX_BATCH_RECEIPTS];
+            let reply = BatchReply { accepted: MAX_BATCH_RECEIPTS, refused: 0, receipts };
+            (if asked == 1 { 200 } else { 503 }, serde_json::to_vec(&reply).unwrap())
+        });
+        let line = "{\"kind\":\"receipt\",\"payload\":\"\",\"signatures\":[]}\n";
+        let text = line.repeat(MAX_BATCH_RECEIPTS + 1);
+        let mut outcome = Outcome::default();
+        submit_all(&remote, &mut text.as_bytes(), &mut outcome, &mut |_| ()).unwrap_err();
+        assert_eq!((outcome.accepted, outcome.receipts.len()), (MAX_BATCH_RECEIPTS, MAX_BATCH_RECEIPTS));
+    }
 
     #[test]
     fn lines_are_bounded_and_the_last_may_lack_its_end() {

@@ -205,8 +205,26 @@ impl Chat {
             return context.out.print(&answered, |paint| answered.to_text(paint));
         }
         let person = std::io::stdin().is_terminal() && !context.out.is_json();
-        let mut lines = std::io::stdin().lock().lines();
         let mut all = Vec::new();
+        let ended = self.answer_lines(context, remote, &server, keys.as_ref(), person, &mut all);
+        // What was answered, and perhaps paid, is told even if the last line failed.
+        if context.out.is_json() && (ended.is_ok() || !all.is_empty()) {
+            context.out.print(&all, |_| String::new())?;
+        }
+        ended
+    }
+
+    /// Answers standard input line by line; `all` gets the answers that are not shown at once.
+    fn answer_lines(
+        &self,
+        context: &Context,
+        remote: &Remote,
+        server: &Server,
+        keys: Option<&(SecretKey, SecretKey)>,
+        person: bool,
+        all: &mut Vec<Answered>,
+    ) -> anyhow::Result<()> {
+        let mut lines = std::io::stdin().lock().lines();
         loop {
             if person {
                 print!("{}", context.out.paint().bold("> "));
@@ -217,14 +235,15 @@ impl Chat {
             if line.trim().is_empty() {
                 continue;
             }
-            let answered = self.answer(context, remote, &server, keys.as_ref(), &line)?;
+            let answered = self.answer(context, remote, server, keys, &line)?;
             if context.out.is_json() {
                 all.push(answered);
             } else {
-                println!("{}", answered.to_text(context.out.paint()));
+                // With an empty line after it.
+                context.out.print(&answered, |paint| answered.to_text(paint) + "\n")?;
             }
         }
-        if context.out.is_json() { context.out.print(&all, |_| String::new()) } else { Ok(()) }
+        Ok(())
     }
 
     fn answer(

@@ -7,7 +7,7 @@ use crate::keys::{KeyKind, Keystore, NodeKeys, Seed};
 use crate::output::{Failure, Paint};
 use crate::supervisor;
 use crate::trust::Checkpoint;
-use crate::{files, genesis_file, logging, metrics, node_process};
+use crate::{files, genesis_file, logging, metrics, node_process, open_files};
 use anyhow::Context as _;
 use clap::Args;
 use protocol::genesis::{Genesis, GenesisValidator, Params};
@@ -204,6 +204,7 @@ impl Start {
         let _claim = supervisor::claim(&config.home)?;
         logging::init(&config.log)?;
         metrics::install().context("cannot start the metrics")?;
+        open_files::prepare();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"), network = genesis.network, genesis = %genesis.hash(),
             home = %config.home.display(), api = %config.api.listen, "starting"

@@ -8,6 +8,7 @@
 //! Nobody is believed to be a validator's peer but for what this costs: whoever sends another's messages straight can make
 //! gossip start `FALLBACK` later, and nothing else.
 
+use super::alive::PanicGuard;
 use crate::metrics;
 use crate::network::{Fault, NetworkHandle, Topic, Verdict};
 use libp2p::PeerId;
@@ -56,10 +57,11 @@ pub struct Agreement {
 
 impl Agreement {
     /// Starts the task that gossips what took too long. `height` follows the last committed one.
-    pub fn start(network: NetworkHandle, runtime: &Handle, height: watch::Receiver<u64>) -> Self {
+    pub fn start(network: NetworkHandle, runtime: &Handle, height: watch::Receiver<u64>, guard: PanicGuard) -> Self {
         let (later, mut waiting) = mpsc::channel::<Later>(MAX_LATER);
         let gossip = network.clone();
         runtime.spawn(async move {
+            let _guard = guard;
             // All wait equally long, so the first is always the next.
             while let Some(Later { due, height: of, bytes }) = waiting.recv().await {
                 tokio::time::sleep_until(due).await;

@@ -5,6 +5,7 @@
 //! checking one by one. So a lone object is checked at once, and a flood is checked cheaply. Consensus messages do not come
 //! by here: the core checks them itself, and remembers what it checked.
 
+use super::alive::{Panics, caught};
 use crate::metrics;
 use protocol::crypto::Signature;
 use protocol::envelope::Verified;
@@ -78,13 +79,16 @@ struct Handle(Arc<Shared>);
 
 impl Checks {
     /// Starts the threads.
-    pub fn start(genesis: Hash32) -> std::io::Result<Self> {
+    pub fn start(genesis: Hash32, panics: &Panics) -> std::io::Result<Self> {
         let known = Mutex::new(Known::default());
         let shared = Arc::new(Shared { genesis, waiting: Mutex::default(), work: Condvar::new(), known });
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
         for index in 0..threads {
-            let shared = shared.clone();
-            std::thread::Builder::new().name(format!("checks-{index}")).spawn(move || shared.work())?;
+            let (shared, guard) = (shared.clone(), panics.guard("a thread that checks signatures"));
+            std::thread::Builder::new().name(format!("checks-{index}")).spawn(move || {
+                let _guard = guard;
+                shared.work();
+            })?;
         }
         Ok(Self(Arc::new(Handle(shared))))
     }
@@ -105,7 +109,7 @@ impl Checks {
         if !self.submit(Given::Envelopes(envelopes), Box::new(move |checked| drop(sender.send(checked)))) {
             return Err(Refusal::Full { limit: MAX_WAITING as u64, unit: "objects that wait for a check" });
         }
-        verdicts.await.map_err(|_| Refusal::Unavailable { reason: "the node is stopping".to_owned() })?
+        verdicts.await.map_err(|_| Refusal::Unavailable { reason: "it was not checked".to_owned() })?
     }
 
     fn submit(&self, given: Given, done: Done) -> bool {
@@ -132,25 +136,33 @@ impl Drop for Handle {
 impl Shared {
     fn work(&self) {
         while let Some(jobs) = self.next() {
-            let (mut envelopes, mut owners) = (Vec::new(), Vec::with_capacity(jobs.len()));
-            for Job { given, done } in jobs {
-                let given = match given {
-                    Given::Envelopes(envelopes) => Ok(envelopes),
-                    Given::Message(bytes) => wire::decode_envelopes(&bytes),
-                };
-                match given {
-                    Ok(given) => {
-                        owners.push((given.len(), done));
-                        envelopes.extend(given);
-                    }
-                    Err(refusal) => done(Err(refusal)),
+            // Whoever waits for one of these learns that there is no verdict, as its `done` is gone.
+            if let Err(reason) = caught(|| self.batch(jobs)) {
+                metrics::refused("check", "failed");
+                tracing::error!("a batch of signatures was not checked: {reason}");
+            }
+        }
+    }
+
+    fn batch(&self, jobs: Vec<Job>) {
+        let (mut envelopes, mut owners) = (Vec::new(), Vec::with_capacity(jobs.len()));
+        for Job { given, done } in jobs {
+            let given = match given {
+                Given::Envelopes(envelopes) => Ok(envelopes),
+                Given::Message(bytes) => wire::decode_envelopes(&bytes),
+            };
+            match given {
+                Ok(given) => {
+                    owners.push((given.len(), done));
+                    envelopes.extend(given);
                 }
+                Err(refusal) => done(Err(refusal)),
             }
-            metrics::checked(envelopes.len());
-            let mut verdicts = self.check(envelopes).into_iter();
-            for (count, done) in owners {
-                done(Ok(verdicts.by_ref().take(count).collect()));
-            }
+        }
+        metrics::checked(envelopes.len());
+        let mut verdicts = self.check(envelopes).into_iter();
+        for (count, done) in owners {
+            done(Ok(verdicts.by_ref().take(count).collect()));
         }
     }
 
@@ -257,9 +269,13 @@ mod tests {
         (n * 3..n * 3 + 7).map(one).collect()
     }
 
+    fn start() -> Checks {
+        Checks::start(NETWORK, &Panics::channel().0).unwrap()
+    }
+
     #[test]
     fn verdicts_come_in_order_to_whoever_asked_and_are_those_of_single_checks() {
-        let checks = Checks::start(NETWORK).unwrap();
+        let checks = start();
         let (sender, verdicts) = channel();
         let jobs = 40;
         for n in 0..jobs {
@@ -279,8 +295,27 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_costs_one_batch_and_no_thread() {
+        let checks = start();
+        let (sender, verdicts) = channel();
+        for n in 0..2 * MAX_THREADS as u64 {
+            let sender = sender.clone();
+            let panics = move |_| {
+                sender.send(None).unwrap();
+                panic!("of a test");
+            };
+            assert!(checks.submit(Given::Envelopes(job(n)), Box::new(panics)));
+            // One batch each.
+            assert_eq!(verdicts.recv_timeout(std::time::Duration::from_secs(10)), Ok(None));
+        }
+        let done = move |checked: Result<Checked, Refusal>| sender.send(Some(checked.is_ok())).unwrap();
+        assert!(checks.submit(Given::Envelopes(job(1)), Box::new(done)));
+        assert_eq!(verdicts.recv_timeout(std::time::Duration::from_secs(10)), Ok(Some(true)));
+    }
+
+    #[test]
     fn what_is_no_message_spoils_nobody_elses_check() {
-        let checks = Checks::start(NETWORK).unwrap();
+        let checks = start();
         let (sender, verdicts) = channel();
         for n in 0..20 {
             let bytes = if n % 2 == 0 { vec![9; 20] } else { wire::encode_envelopes(vec![envelope(n)]) };
@@ -311,7 +346,7 @@ mod tests {
 
     #[test]
     fn more_than_may_wait_is_refused() {
-        let checks = Checks::start(NETWORK).unwrap();
+        let checks = start();
         let never = |_| panic!("it was refused");
         assert!(!checks.submit(Given::Envelopes(vec![envelope(1); MAX_WAITING + 1]), Box::new(never)));
         assert!(!checks.message(vec![0; (MAX_WAITING + 1) * USUAL_BYTES], never));

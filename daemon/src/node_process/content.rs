@@ -3,10 +3,12 @@
 //! How it comes here is told in `hosting`. Attribution runs in a thread of its own, one epoch and DataNet after
 //! another.
 
+use super::alive::{PanicGuard, caught};
 use super::driver::DriverHandle;
 use super::hosting::MAX_FOLDED_BYTES;
 use super::known::{KnownError, KnownTexts, TooMuchKnown, judge};
 use super::models::Models;
+use super::quote::{self, Quote};
 use crate::metrics;
 use crate::network::NetworkHandle;
 use attribution::near::Known;
@@ -55,23 +57,6 @@ pub(super) enum ContentError {
     Known(#[from] KnownError),
     #[error("{0}")]
     Other(String),
-}
-
-/// A passage as its document has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Quote {
-    /// The byte at which it starts.
-    pub offset: u64,
-    /// The text before it.
-    pub before: String,
-    /// Its text.
-    pub passage: String,
-    /// The text after it.
-    pub after: String,
-}
-
-fn is_continuation(byte: u8) -> bool {
-    byte & 0b1100_0000 == 0b1000_0000
 }
 
 /// Why it is not told how much of a contribution is known.
@@ -128,6 +113,7 @@ impl Content {
         driver: DriverHandle,
         runtime: Handle,
         address: Account,
+        guard: PanicGuard,
     ) -> std::io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let known = KnownTexts::new(folder.join("known"));
@@ -148,7 +134,10 @@ impl Content {
             measuring: Arc::new(Semaphore::new(1)),
         });
         let worker = shared.clone();
-        std::thread::Builder::new().name("attribution".to_owned()).spawn(move || worker.attribute_all(&jobs))?;
+        std::thread::Builder::new().name("attribution".to_owned()).spawn(move || {
+            let _guard = guard;
+            worker.attribute_all(&jobs);
+        })?;
         Ok(Self { shared, work })
     }
 
@@ -160,10 +149,14 @@ impl Content {
     /// Queues the attribution of an epoch's receipts.
     pub fn attribute(&self, epoch: u64, datanet: DataNetId, receipts: Vec<ReceiptId>, manifests: Vec<ManifestId>) {
         match self.work.try_send(Job { epoch, datanet, receipts, manifests }) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                metrics::refused("attribution", "full");
-                tracing::warn!(epoch, datanet = %datanet, "the attribution queue is full; this epoch has to wait");
+            Ok(()) => {}
+            Err(error) => {
+                let (code, reason) = match error {
+                    TrySendError::Full(_) => ("full", "the attribution queue is full"),
+                    TrySendError::Disconnected(_) => ("ended", "the attribution thread has ended"),
+                };
+                metrics::refused("attribution", code);
+                tracing::warn!(epoch, datanet = %datanet, "this epoch has to wait: {reason}");
                 let driver = self.shared.driver.clone();
                 // This runs in the driver's own thread, which must not wait for itself.
                 self.shared.runtime.spawn(async move { driver.input(Input::NotAttributed { epoch, datanet }).await });
@@ -215,25 +208,7 @@ impl Content {
     ) -> Option<Quote> {
         let indices = manifests.iter().filter_map(|manifest| self.shared.index(manifest));
         let range = indices.filter_map(|index| index.original(holder, length.into()).ok()).next()?;
-        let size = self.shared.blobs.len(document).ok()??;
-        let from = range.start.saturating_sub(around);
-        let to = range.end.saturating_add(around).min(size);
-        let bytes = self.shared.blobs.read_range(document, from, to.checked_sub(from)?).ok()??;
-        let place = |at: u64| usize::try_from(at - from).ok().filter(|at| *at <= bytes.len());
-        let (start, end) = (place(range.start)?, place(range.end)?);
-        let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
-        // What is cut at the outer ends may be a part of a code point.
-        let first = bytes[..start].iter().position(|byte| !is_continuation(*byte)).unwrap_or(start);
-        let after = match std::str::from_utf8(&bytes[end..]) {
-            Ok(after) => after.to_owned(),
-            Err(error) => text(&bytes[end..end + error.valid_up_to()]),
-        };
-        Some(Quote {
-            offset: range.start,
-            before: text(&bytes[first..start]),
-            passage: text(&bytes[start..end]),
-            after,
-        })
+        quote::read(&self.shared.blobs, document, range, around)
     }
 }
 
@@ -280,7 +255,8 @@ impl Shared {
                 // Settled or refunded while it waited: whoever is behind catches up by leaving dead work.
                 continue;
             }
-            match self.attribute(job) {
+            let found = caught(|| self.attribute(job)).unwrap_or_else(|reason| Err(ContentError::Other(reason)));
+            match found {
                 Ok(evidence) => {
                     metrics::attributed(count, began.elapsed());
                     self.driver.input_blocking(Input::Attributed { epoch, datanet, evidence });

@@ -74,7 +74,9 @@ impl Shared {
         self.runtime.spawn(async move {
             let mut wait = FIRST_RETRY;
             loop {
-                match shared.clone().take_in(manifest).await {
+                // In a task of its own, so that a panic is one failure more.
+                let taken_in = tokio::spawn(shared.clone().take_in(manifest)).await;
+                match taken_in.unwrap_or_else(|error| Err(ContentError::Other(error.to_string()))) {
                     Ok(TakenIn::Whole) => return shared.driver.input(Input::Indexed { manifest }).await,
                     Ok(TakenIn::NotWanted) => return,
                     Ok(TakenIn::TooMuchKnown(contribution, known)) => {

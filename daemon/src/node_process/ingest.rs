@@ -55,12 +55,17 @@ impl Ingest {
     /// so that a flood of them never stands before a vote.
     pub async fn run(self, mut events: mpsc::Receiver<NetworkEvent>) {
         let (requests, waiting_requests) = mpsc::channel(REQUEST_QUEUE);
-        tokio::spawn(self.clone().answer_requests(waiting_requests));
+        let mut answering = tokio::spawn(self.clone().answer_requests(waiting_requests));
         // Those who came while a state was taken over.
         for peer in self.network.peers() {
             self.greet(peer.peer);
         }
-        while let Some(event) = events.recv().await {
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                ended = &mut answering => return tracing::error!("requests are not answered any more: {ended:?}"),
+            };
+            let Some(event) = event else { return };
             match event {
                 NetworkEvent::Gossip { topic: Topic::Consensus, source, data, id } => {
                     self.consensus(source, &data, |_| Via::Gossip(id));

@@ -1,6 +1,7 @@
 //! A running node: disk, network, core, content and API, started in this order and stopped in the other.
 
 pub mod agreement;
+pub mod alive;
 pub mod checks;
 pub(crate) mod clock;
 pub mod content;
@@ -12,6 +13,7 @@ pub mod known;
 pub mod models;
 pub mod outside;
 mod publisher;
+pub mod quote;
 pub mod recorder;
 pub mod snapshots;
 pub mod state_sync;
@@ -21,6 +23,7 @@ use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::network::{self, NetworkConfig};
 use agreement::Agreement;
+use alive::Panics;
 use anyhow::Context as _;
 use checks::Checks;
 use content::Content;
@@ -88,6 +91,10 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     let store: Arc<dyn Store> = Arc::new(open_store(&config, &genesis)?);
     let states = StateService::open(&config.storage.path.join("snapshots"), store.clone())?;
     let blobs = Arc::new(BlobStore::open(&config.storage.path.join("blobs"), config.storage.blob_quota_bytes)?);
+    if !blobs.strays().is_empty() {
+        let (count, first) = (blobs.strays().len(), blobs.strays().first().map(String::as_str).unwrap_or_default());
+        tracing::warn!(count, first, "the folder of documents holds what is none of them; it is left alone");
+    }
     let restored = restore(store.as_ref())?;
     tracing::info!(height = restored.height, pooled = restored.pool.len(), "database open");
     let recorder = match &config.node.record {
@@ -103,7 +110,8 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         Some(started) => started,
         None => network::start(network_config(&config, &keys, &genesis)).await?,
     };
-    let checks = Checks::start(genesis_hash)?;
+    let (panics, mut panicked) = Panics::channel();
+    let checks = Checks::start(genesis_hash, &panics)?;
     let (driver, messages, status) = driver::queue();
     let runtime = tokio::runtime::Handle::current();
     let indices = config.storage.path.join("spans");
@@ -115,6 +123,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         driver.clone(),
         runtime.clone(),
         key.account(),
+        panics.guard("the attribution thread"),
     )?;
     let (notices, _) = broadcast::channel(NOTICE_QUEUE);
     let (height, _) = watch::channel(node.height());
@@ -130,8 +139,13 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         network: network.clone(),
         offered: offered.clone(),
         fetcher,
-        agreement: Agreement::start(network.clone(), &runtime, height.subscribe()),
-        publisher: Publisher::start(network.clone(), &runtime),
+        agreement: Agreement::start(
+            network.clone(),
+            &runtime,
+            height.subscribe(),
+            panics.guard("the task that repeats agreement"),
+        ),
+        publisher: Publisher::start(network.clone(), &runtime, panics.guard("the task that publishes")),
         content: content.clone(),
         notices: notices.clone(),
         height,
@@ -168,12 +182,14 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         // The receiver is gone only when the process is about to end anyway.
         let _ = driver_ended.send(driver.run(&stop));
     })?;
-    let ingest = tokio::spawn(ingest.run(events));
-    let making = tokio::spawn(making);
+    let mut ingest = tokio::spawn(ingest.run(events));
+    let mut making = tokio::spawn(making);
     let api = tokio::spawn(api::serve(listener, services, shutdown.clone()));
 
     let mut driver_end = driver_end;
     let outcome = tokio::select! {
+        // What ends because the node stops is no failure.
+        biased;
         () = shutdown.cancelled() => Ok(()),
         ended = &mut driver_end => match ended {
             Ok(Ok(())) => Ok(()),
@@ -185,6 +201,9 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
             Ok(Err(error)) => Err(error),
             Err(error) => Err(error.into()),
         },
+        ended = &mut ingest => Err(ended_early("the task that takes in what the network brings", ended)),
+        ended = &mut making => Err(ended_early("the task that makes snapshots", ended)),
+        Some(name) = panicked.recv() => Err(anyhow::anyhow!("{name} panicked")),
     };
     if let Err(error) = &outcome {
         tracing::error!("stopping: {error:#}");
@@ -198,6 +217,14 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     making.abort();
     tracing::info!("stopped");
     outcome
+}
+
+/// Why a node cannot go on without a task that was to run as long as it does.
+fn ended_early(name: &str, ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(()) => anyhow::anyhow!("{name} ended unexpectedly"),
+        Err(error) => anyhow::Error::new(error).context(format!("{name} ended unexpectedly")),
+    }
 }
 
 fn network_config(config: &Config, keys: &NodeKeys, genesis: &Genesis) -> NetworkConfig {

@@ -3,6 +3,7 @@
 //! A message costs each peer a frame, a hash, a lookup and a verdict, whatever it holds; a receipt alone is little more
 //! than that. Who sends one object waits [`GATHER`] for company, who sends many fills messages.
 
+use super::alive::PanicGuard;
 use super::outside::topic_of;
 use crate::metrics;
 use crate::network::{NetworkHandle, Topic};
@@ -26,9 +27,10 @@ pub struct Publisher(mpsc::Sender<Envelope>);
 
 impl Publisher {
     /// Starts the task that gathers.
-    pub fn start(network: NetworkHandle, runtime: &Handle) -> Self {
+    pub fn start(network: NetworkHandle, runtime: &Handle, guard: PanicGuard) -> Self {
         let (sender, mut waiting) = mpsc::channel(MAX_WAITING);
         runtime.spawn(async move {
+            let _guard = guard;
             let mut gathered = Vec::new();
             while waiting.recv_many(&mut gathered, MAX_GATHERED).await > 0 {
                 if gathered.len() < MAX_GOSSIP_ENVELOPES {

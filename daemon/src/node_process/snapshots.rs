@@ -97,7 +97,7 @@ impl StateService {
     /// stop. All nodes make them of the same heights, so that a new node fetches from several at once.
     pub async fn make(self, config: StorageConfig, mut status: watch::Receiver<Status>, stop: CancellationToken) {
         if config.snapshot_interval == 0 {
-            return;
+            return stop.cancelled().await;
         }
         let mut last = 0;
         loop {

@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
 ];
 
 /// The one home of each outside crate that brings a kind of dirt, or a second way to do a thing.
-const HOMES: [(&str, &str); 30] = [
+const HOMES: [(&str, &str); 33] = [
     ("prost", "tributary-protocol"),
     ("prost-build", "tributary-protocol"),
     ("protox", "tributary-protocol"),
@@ -41,6 +41,9 @@ const HOMES: [(&str, &str); 30] = [
     ("tokio", "tributary-daemon"),
     ("tokio-util", "tributary-daemon"),
     ("axum", "tributary-daemon"),
+    ("hyper", "tributary-daemon"),
+    ("hyper-util", "tributary-daemon"),
+    ("rustix", "tributary-daemon"),
     ("ureq", "tributary-daemon"),
     ("utoipa", "tributary-daemon"),
     ("clap", "tributary-daemon"),

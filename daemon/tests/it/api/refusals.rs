@@ -10,6 +10,8 @@ use protocol::ids::{Account, Hash32, ModelId};
 use protocol::objects::{Action, Drops, Envelope, Object, Operation};
 use protocol::wire::{encode_envelope, encode_object};
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 type Answer = Result<Value, ClientError>;
 
@@ -226,6 +228,8 @@ fn requests(node: &TestNode) {
     check("no text", get("/v1/receipts/%ff"), (400, "malformed"));
     check("no number", get("/v1/receipts?limit=many"), (400, "malformed"));
     check("too many rows", get("/v1/receipts?limit=1001"), (400, "toomany"));
+    check("stopping the node", client.post("/v1/stop", &json!({})), (404, "unknown"));
+    assert!(of_another_page(client.url()).starts_with("HTTP/1.1 403"), "a page of another address uploads");
     check("another method", client.post("/v1/status", &json!({})), (405, "method"));
     let nobody = node.remote.account(&Account([7; 32])).expect("it has nothing");
     assert_eq!((nobody.available.as_str(), nobody.next_nonce), ("0", 0));
@@ -243,4 +247,14 @@ fn requests(node: &TestNode) {
     ] {
         get(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     }
+}
+
+/// What is answered to an upload that a browser sends for a web page of another address.
+fn of_another_page(url: &str) -> String {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).expect("it listens");
+    let head = "POST /v1/blobs HTTP/1.1\r\nhost: node\r\norigin: https://example.org\r\nconnection: close\r\n";
+    stream.write_all(format!("{head}content-length: 5\r\n\r\nwords").as_bytes()).expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
 }
