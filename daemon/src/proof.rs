@@ -224,9 +224,11 @@ fn evidence(
 
 type Contributions = BTreeMap<ContributionId, Contribution>;
 
-/// The contributions whose passages are paid, by id in ascending order.
+/// The contributions that are paid, for passages or by influence, by id in ascending order.
 fn contributions(snapshot: &dyn Snapshot, settlement: &Settlement) -> Result<(Vec<Envelope>, Contributions), Refusal> {
-    let ids: BTreeSet<ContributionId> = settlement.spans.iter().map(|passage| passage.contribution).collect();
+    let spans = settlement.spans.iter().map(|passage| passage.contribution);
+    let ids: BTreeSet<ContributionId> =
+        spans.chain(settlement.lines.iter().filter_map(|line| line.contribution)).collect();
     let (mut envelopes, mut objects) = (Vec::new(), Contributions::new());
     for id in ids {
         let envelope = envelope(snapshot, "contribution", id.into())?;

@@ -14,6 +14,7 @@ use daemon::models::{Lineage, Server, Traced, upload_checkpoint};
 use protocol::ids::{Hash32, ManifestId, ModelId};
 use protocol::influence::{Row, RowName, Rows};
 use protocol::objects::{Action, Drops, LineageEntry};
+use protocol::proof::{Trust, verify};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -169,6 +170,8 @@ fn answers_of_an_adapter_are_paid_by_influence_and_lies_are_not() {
     let owed: BTreeSet<String> = server.sums(&trace).expect("sums").keys().map(ToString::to_string).collect();
     let paid = settled.lines.iter().filter(|line| line.role == "data").filter_map(|line| line.contribution.clone());
     assert_eq!(paid.collect::<BTreeSet<_>>(), owed);
+    let proof = remote.proof(&receipt, None).expect("it is made");
+    verify(&proof, &Trust::of_genesis(&story.node.genesis)).expect("it names whoever is paid");
     let explained = remote.explain(&receipt).expect("it is explained");
     let influence = explained.influence.expect("by influence");
     assert!(!influence.refused && influence.prompt == PROMPT && influence.count == server.lineage().passages() as u64);
