@@ -242,10 +242,9 @@ impl Tokenizer {
 fn is_byte_level(rule: &Before) -> bool {
     match rule {
         Before::ByteLevel(_) => true,
-        Before::Sequence(rules) => match rules.as_ref() {
-            [Before::ByteLevel(_)] | [Before::Digits(_), Before::ByteLevel(_)] => true,
-            _ => false,
-        },
+        Before::Sequence(rules) => {
+            matches!(rules.as_ref(), [Before::ByteLevel(_)] | [Before::Digits(_), Before::ByteLevel(_)])
+        }
         _ => false,
     }
 }

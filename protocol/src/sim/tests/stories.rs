@@ -530,7 +530,10 @@ fn everything_that_the_core_may_ask_for_is_asked_for() {
         }
     };
     let mut lossy = World::new(Setup { links: Links { loss: 300, ..Links::LAN }, ..Setup::new(3) });
-    lossy.wait_for_epochs(20);
+    // With three messages in ten lost, an epoch takes half a minute.
+    for _ in 0..4 {
+        lossy.wait_for_epochs(5);
+    }
     count(&lossy);
     let mut parted = world(5);
     parted.wait_for_epochs(2);
