@@ -104,14 +104,13 @@ pub(super) struct Shared {
 }
 
 impl Content {
-    /// Starts the attribution thread.
+    /// Starts the attribution thread. To be called where tasks can be started.
     pub fn start(
         store: Arc<dyn Store>,
         blobs: Arc<BlobStore>,
         folder: PathBuf,
         network: NetworkHandle,
         driver: DriverHandle,
-        runtime: Handle,
         address: Account,
         guard: PanicGuard,
     ) -> std::io::Result<Self> {
@@ -125,7 +124,7 @@ impl Content {
             folder,
             network,
             driver,
-            runtime,
+            runtime: Handle::current(),
             indices,
             known,
             models: Models::default(),

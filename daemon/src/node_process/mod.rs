@@ -121,7 +121,6 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         indices,
         network.clone(),
         driver.clone(),
-        runtime.clone(),
         key.account(),
         panics.guard("the attribution thread"),
     )?;

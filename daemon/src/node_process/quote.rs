@@ -84,7 +84,7 @@ mod tests {
         let (start, end) = (place("Über"), place(" nach"));
         let quote = read(&blobs, &hash, start..end, 4).unwrap();
         assert_eq!((quote.before.as_str(), quote.after.as_str()), ("vor ", " nac"));
-        assert!(quote.len() < 2 * MAX_QUOTED_BYTES as usize, "{}", quote.len());
+        assert!((quote.len() as u64) < 2 * MAX_QUOTED_BYTES, "{}", quote.len());
         let (head, tail) = quote.passage.split_once(LEFT_OUT).unwrap();
         assert!(head.starts_with("Überä") && tail.ends_with("äüber") && !quote.passage.contains('\u{fffd}'));
         assert_eq!(quote.left_out + (head.len() + tail.len()) as u64, end - start);

@@ -296,9 +296,9 @@ mod tests {
         sealed(key, &Object::Operation(Operation { account: key.account(), nonce, fee: FEE, action }))
     }
 
-    fn account(number: u16) -> SecretKey {
+    fn account(number: u64) -> SecretKey {
         let mut seed = [7; 32];
-        seed[..2].copy_from_slice(&number.to_be_bytes());
+        seed[..8].copy_from_slice(&number.to_be_bytes());
         SecretKey::from_seed(seed)
     }
 
@@ -319,10 +319,10 @@ mod tests {
     fn operations_whose_turn_never_comes_leave_room_for_others() {
         let mut pool = Pool::default();
         for number in 0..MAX_POOL_EARLY as u64 {
-            pool.insert(transfer(&account((number / 64) as u16), 1 + number % 64, 0), TERMS).unwrap();
+            pool.insert(transfer(&account(number / 64), 1 + number % 64, 0), TERMS).unwrap();
         }
         assert_eq!(pool.ready(), (0, 0));
-        let other = account(u16::MAX);
+        let other = account(u64::MAX);
         let early = pool.insert(transfer(&other, 1, 0), TERMS);
         assert!(matches!(early, Err(Refusal::Full { limit, .. }) if limit == MAX_POOL_EARLY as u64));
         pool.insert(transfer(&other, 0, 0), TERMS).unwrap();
@@ -357,11 +357,11 @@ mod tests {
         let mut pool = Pool::default();
         let paid = MAX_POOL_ENVELOPES / 4 * 3;
         for number in 0..paid as u64 {
-            pool.insert(transfer(&account((number / 64) as u16), number % 64, 0), TERMS).unwrap();
+            pool.insert(transfer(&account(number / 64), number % 64, 0), TERMS).unwrap();
         }
-        let one_more = transfer(&account(u16::MAX), 0, 0);
+        let one_more = transfer(&account(u64::MAX), 0, 0);
         assert!(matches!(pool.insert(one_more.clone(), TERMS), Err(Refusal::Full { .. })));
-        pool.insert(commit(&account(u16::MAX), 1), TERMS).unwrap();
+        pool.insert(commit(&account(u64::MAX), 1), TERMS).unwrap();
         pool.insert(one_more, Terms { is_own: true, ..TERMS }).unwrap();
         assert_eq!(pool.len(), paid + 2);
     }
