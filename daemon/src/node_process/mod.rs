@@ -200,8 +200,15 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
             Ok(Err(error)) => Err(error),
             Err(error) => Err(error.into()),
         },
-        ended = &mut ingest => Err(ended_early("the task that takes in what the network brings", ended)),
-        ended = &mut making => Err(ended_early("the task that makes snapshots", ended)),
+        // They end with the driver as well, and then its reason is the one to tell.
+        ended = &mut ingest => match tokio::time::timeout(STOP_WITHIN, &mut driver_end).await {
+            Ok(Ok(Err(error))) => Err(anyhow::Error::new(error)),
+            _ => Err(ended_early("the task that takes in what the network brings", ended)),
+        },
+        ended = &mut making => match tokio::time::timeout(STOP_WITHIN, &mut driver_end).await {
+            Ok(Ok(Err(error))) => Err(anyhow::Error::new(error)),
+            _ => Err(ended_early("the task that makes snapshots", ended)),
+        },
         Some(name) = panicked.recv() => Err(anyhow::anyhow!("{name} panicked")),
     };
     if let Err(error) = &outcome {
