@@ -217,7 +217,9 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     shutdown.cancel();
     stop_driver.cancel();
     // The last batch is written; then nothing is left to lose.
-    let _ = tokio::time::timeout(STOP_WITHIN, driver_end).await;
+    if !driver_end.is_terminated() {
+        let _ = tokio::time::timeout(STOP_WITHIN, driver_end).await;
+    }
     network.shutdown().await;
     ingest.abort();
     making.abort();
