@@ -56,11 +56,13 @@ impl Node {
     /// Begins the next epoch early when a whole block waits: at once when all validators have signed for the last one,
     /// else after a moment for the others, or those who are far away would be absent from every certificate.
     pub(super) fn hurry_if_full(&mut self, now_ms: u64) {
+        // What fills the pool but no block is no reason to hurry.
+        if !self.resting || self.head.objects == 0 {
+            return;
+        }
         let params = &self.genesis.params;
         let (objects, bytes) = self.pool.ready();
-        let full = objects >= params.max_block_envelopes as usize || bytes as u64 >= params.max_block_bytes / 2;
-        // What fills the pool but no block is no reason to hurry.
-        if !self.resting || !full || self.head.objects == 0 {
+        if objects < params.max_block_envelopes as usize && (bytes as u64) < params.max_block_bytes / 2 {
             return;
         }
         let signed = self.head.certificate.as_ref().map_or(0, |certificate| certificate.signatures.len());
