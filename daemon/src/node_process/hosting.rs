@@ -35,6 +35,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 /// Manifests whose content is fetched at once; the others wait, so that no peer is asked for all of them together.
 static FETCHING: Semaphore = Semaphore::const_new(4);
+/// How long one of them is fetched before the next has its turn: whoever answers slowly keeps others waiting no longer.
+const TURN: Duration = Duration::from_secs(60);
 /// Bytes of memory that indexing takes, about.
 const INDEXING_BYTES: usize = 512 * 1024 * 1024;
 
@@ -107,6 +109,7 @@ impl Shared {
     async fn take_in(self: Arc<Self>, id: ManifestId) -> Result<TakenIn, ContentError> {
         let fetching = FETCHING.acquire().await.map_err(|error| ContentError::Other(error.to_string()))?;
         let began = Instant::now();
+        let turn = tokio::time::Instant::now() + TURN;
         let shared = self.clone();
         let (manifest, objects) = blocking(move || shared.read(id)).await?;
         let mut contributions = Vec::with_capacity(objects.len());
@@ -122,7 +125,8 @@ impl Shared {
                 if !blocking(move || Ok(shared.is_wanted(&id))).await? {
                     return Ok(TakenIn::NotWanted);
                 }
-                self.fetch_document(&manifest.host, &document).await?;
+                let over = |_| ContentError::Other("its turn is over; what came of it is gone on with".to_owned());
+                tokio::time::timeout_at(turn, self.fetch_document(&manifest.host, &document)).await.map_err(over)??;
             }
             contributions.push((contribution, object));
         }
