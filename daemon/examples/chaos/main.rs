@@ -123,6 +123,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (mut random, mut reports) = (Random::new(options.seed), Vec::new());
+    let mut skipped = serde_json::Map::new();
     let trials = [
         ("processes", Links::Direct),
         ("partitions by relays", Links::Relayed(at_once)),
@@ -136,7 +137,9 @@ fn main() -> anyhow::Result<ExitCode> {
         if matches!(links, Links::Namespaces(_))
             && let Err(error) = Namespaces::allowed()
         {
-            println!("{name}: SKIPPED, because network namespaces are not allowed here: {error:#}");
+            let why = format!("network namespaces are not allowed here: {error:#}");
+            println!("{name}: SKIPPED, because {why}");
+            skipped.insert(name.to_owned(), why.into());
             continue;
         }
         let plan = Plan {
@@ -158,9 +161,14 @@ fn main() -> anyhow::Result<ExitCode> {
         .into_iter()
         .map(|(name, report)| Ok((name, serde_json::to_value(report)?)))
         .collect::<anyhow::Result<_>>()?;
-    options
-        .write_json(&json!({ "seed": options.seed, "held": held, "load_average": load_average(), "trials": trials }))?;
+    options.write_json(&json!({
+        "seed": options.seed, "held": held, "skipped": skipped, "load_average": load_average(), "trials": trials,
+    }))?;
     println!("{}", if held { "everything held" } else { "NOT everything held" });
+    // Last, so that nobody takes what was not tried for what held.
+    for (name, why) in &skipped {
+        println!("SKIPPED, so not known to hold: {name}, because {}", why.as_str().unwrap_or_default());
+    }
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -184,6 +192,7 @@ fn print(name: &str, report: &Report) {
     println!("  receipts           {:?}", report.receipts);
     println!("  epochs             {}, of them {} in a later round", report.epochs, report.later_rounds);
     println!("  votes heard        {}{none_double}", report.votes_heard);
+    println!("  proofs             at most {} bytes, {} headers", report.proof_bytes, report.light_headers);
     println!("  money              {} credits", report.supply_credits);
     let spreads = [
         ("ready after", &report.ready_ms),

@@ -7,7 +7,7 @@
 
 use super::cli_node::PROGRAM;
 use std::time::{Duration, SystemTime};
-use trial::Fault::{Clock, Cut, Freeze, FullDisk, Hostile, Kill, KillSoon, Rolling, Silence, Wipe};
+use trial::Fault::{Clock, Cut, Freeze, FullDisk, Hostile, Kill, KillSoon, Rolling, Rotate, Silence, Wipe};
 use trial::net::Links;
 use trial::{Fault, Plan};
 
@@ -46,12 +46,13 @@ const KILLED: &[Fault] = &[KillSoon, KillSoon, Kill];
 const LATE: &[Fault] = &[Freeze, Clock, Freeze];
 const FULL: &[Fault] = &[FullDisk, KillSoon];
 const WIPED: &[Fault] = &[Wipe, Rolling];
+const REPLACED: &[Fault] = &[Rotate, Rotate, KillSoon, Rotate, Rotate];
 const ATTACKED: &[Fault] = &[Hostile, KillSoon];
 const PARTED: &[Fault] = &[Silence, Cut, KillSoon];
 
 #[test]
 fn every_fault_is_tried() {
-    let tried = [KILLED, LATE, FULL, WIPED, ATTACKED, PARTED].concat();
+    let tried = [KILLED, LATE, FULL, WIPED, REPLACED, ATTACKED, PARTED].concat();
     let links = [Links::Direct, Links::Relayed(a_few_ms), Links::Namespaces(Duration::ZERO)];
     assert_eq!(links.map(Links::can_be_cut), [false, true, true]);
     assert!(Fault::ALL.iter().all(|fault| tried.contains(fault)), "{tried:?}");
@@ -75,6 +76,12 @@ fn a_full_disk_stops_a_node_and_room_brings_it_back() {
 #[test]
 fn a_wiped_node_comes_back_and_versions_roll() {
     holds(WIPED, Links::Direct);
+}
+
+/// In the end no validator is left that the genesis names, and proofs still lead from there.
+#[test]
+fn validators_are_replaced_one_after_another_under_load() {
+    holds(REPLACED, Links::Direct);
 }
 
 #[test]

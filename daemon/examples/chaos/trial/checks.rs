@@ -1,9 +1,11 @@
 //! What must hold at the end, asked from outside: through every node's API and the command line.
 
 use super::Trial;
+use super::faults::ROTATION_OPERATIONS;
 use super::load::WRITERS;
 use super::net::command;
 use anyhow::Context as _;
+use daemon::api::types::ValidatorShown;
 use protocol::ids::Account;
 use protocol::objects::Drops;
 use serde_json::Value;
@@ -108,9 +110,22 @@ impl Trial<'_> {
         let mut accounts: BTreeSet<Account> = self.net.genesis.accounts.iter().map(|(account, _)| *account).collect();
         accounts.extend(self.net.genesis.validators.iter().flat_map(|validator| [validator.payout, validator.key]));
         let writers: BTreeSet<Account> = WRITERS.iter().map(|name| self.net.key(name).account()).collect();
+        let net = &*self.net;
+        let voting = |i: usize| (0..=net.rotated[i]).map(move |n| net.voting_seed(i, n).secret_key().account());
+        accounts.extend((0..net.nodes()).flat_map(voting));
+        // Validators' other operations are free.
+        let rotations = ROTATION_OPERATIONS * net.rotated.iter().sum::<u64>();
+        let power: u64 = self.net.genesis.validators.iter().map(|validator| validator.power).sum();
+        let supply = supply + self.net.genesis.params.stake.bond_of(power).0;
         for i in 0..self.net.nodes() {
             // Between two questions a payout may come due, but money does not go from one account to another any more.
-            let (mut held, mut operations) = (0, 0);
+            let mut held = self.net.until("every withdrawn stake paid", |net| {
+                let all: Vec<ValidatorShown> = net.api(i)?.get("/v1/validators")?;
+                let staked = all.iter().map(|validator| Ok(validator.bond.parse::<u128>()?));
+                let staked = staked.sum::<anyhow::Result<u128>>()?;
+                Ok(all.iter().all(|validator| validator.unbonding == "0").then_some(staked))
+            })?;
+            let mut operations = rotations;
             for account in &accounts {
                 let shown: Value = self.net.api(i)?.get(&format!("/v1/accounts/{account}"))?;
                 held += drops(&shown["available"])? + drops(&shown["pending"])?;
@@ -122,7 +137,8 @@ impl Trial<'_> {
             let name = self.net.devnet.name(i);
             anyhow::ensure!(
                 held + paid == supply,
-                "{name}: accounts hold {held} drops and the treasury was paid {paid}, together not the supply {supply}"
+                "{name}: accounts and bonds hold {held} drops and the treasury was paid {paid}, together not the supply \
+                 {supply}"
             );
         }
         self.report.supply_credits = (supply / Drops::CREDIT.0).to_string();
@@ -130,7 +146,7 @@ impl Trial<'_> {
     }
 
     /// The command line says the same, and proofs made by any node hold offline against the genesis alone.
-    fn check_command_line(&self, program: &Path, receipts: &[&str]) -> anyhow::Result<()> {
+    fn check_command_line(&mut self, program: &Path, receipts: &[&str]) -> anyhow::Result<()> {
         let genesis = self.net.devnet.genesis_path();
         for i in 0..self.net.nodes() {
             let shown = command(program, self.net.devnet.home(i), &["status"])?;
@@ -149,12 +165,19 @@ impl Trial<'_> {
             }
             let proof = self.net.devnet.dir().join(format!("{id}.proof"));
             let words = proof.to_str().context("a path")?;
-            command(program, self.net.devnet.home(i), &["proof", id, "--out", words])?;
+            let written = command(program, self.net.devnet.home(i), &["proof", id, "--out", words])?;
+            let bytes = written["bytes"].as_u64().context("a number of bytes")?;
+            self.report.proof_bytes = self.report.proof_bytes.max(bytes);
             let genesis = genesis.to_str().context("a path")?;
             let shown = command(program, self.net.devnet.dir(), &["verify", words, "--genesis", genesis])?;
             anyhow::ensure!(shown["valid"] == true && shown["receipt"] == **id, "{shown}");
+            let headers = shown["light_blocks"].as_u64().context("a number of headers")?;
+            self.report.light_headers = self.report.light_headers.max(headers);
             proved += 1;
         }
+        // Where no validator of the genesis is left, nothing can be believed without a set between.
+        let replaced = proved > 0 && self.net.rotated.iter().all(|times| *times > 0);
+        anyhow::ensure!(!replaced || self.report.light_headers > 0, "proofs hold without the sets that came between");
         Ok(())
     }
 }

@@ -2,10 +2,14 @@
 //! fault is that several go down at once.
 
 use super::hostile::Crime;
+use super::net::configure;
 use super::relay::Way;
 use super::{Fault, Trial};
 use anyhow::Context as _;
+use daemon::keys::KeyKind;
 use daemon::supervisor::Ended;
+use protocol::ids::Account;
+use protocol::objects::{Action, Drops};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -19,6 +23,10 @@ const WRITE_FAILED: &str = "a write to the database failed";
 const CLOCK_JUMP_MS: i64 = 3_600_000;
 /// Connections older than this have long been settled: a second one then says that the first is dead.
 const SETTLED: Duration = Duration::from_millis(3_500);
+/// Whose money new voting keys stake. It publishes before there are faults, and writes nothing else while there are.
+const FUNDER: &str = "alice";
+/// Operations with a fee that give a node another voting key: two transfers, a bond, a withdrawal.
+pub(super) const ROTATION_OPERATIONS: u64 = 4;
 /// Epochs that the others decide during a fault, to see that they can without the node.
 const MEANWHILE: u64 = 2;
 
@@ -38,6 +46,7 @@ impl Trial<'_> {
             Fault::Clock => self.clock(),
             Fault::Wipe => self.wipe(),
             Fault::Rolling => self.rolling(),
+            Fault::Rotate => self.rotate(),
             Fault::Hostile => self.hostile(),
             Fault::Silence => self.partition(Way::Silent),
             Fault::Cut => self.partition(Way::Dead),
@@ -237,6 +246,50 @@ impl Trial<'_> {
             anyhow::ensure!(ended == Ended::Gracefully, "{} stopped {ended:?}", self.net.devnet.name(i));
             self.net.devnet.restart(i)?;
             self.votes_and_is_in_step(i)?;
+        }
+        Ok(())
+    }
+
+    /// A node gets another voting key, as when an operator fears for the old one: the new one bonds what the old one
+    /// has at stake, the old one withdraws, and the node starts again with the new one. The node with the oldest key is
+    /// the next.
+    fn rotate(&mut self) -> anyhow::Result<()> {
+        let oldest = self.net.rotated.iter().min().copied().unwrap_or_default();
+        let mut victims: Vec<usize> = (0..self.net.nodes()).filter(|i| self.net.rotated[*i] == oldest).collect();
+        self.random.shuffle(&mut victims);
+        let victim = *victims.first().context("a node")?;
+        let name = format!("{}-{}", self.net.devnet.name(victim), oldest + 1);
+        let (old, seed) = (self.net.validator(victim), self.net.voting_seed(victim, oldest + 1));
+        let (new, payout) = (seed.secret_key(), self.net.key(self.net.devnet.name(victim)).account());
+        let stake = self.net.genesis.params.stake.min_bond;
+        let by = self.net.others(victim).next().context("another node")?;
+
+        let funder = self.net.key(FUNDER);
+        for to in [old.account(), new.account()] {
+            self.net.operate(by, &funder, Action::Transfer { to, amount: Drops(stake.0 * 2) })?;
+        }
+        self.net.operate(by, &new, Action::Bond { amount: stake, payout, name: name.clone() })?;
+        self.validators_become(&new.account(), true)?;
+        self.net.operate(by, &old, Action::Unbond { amount: stake })?;
+        self.validators_become(&old.account(), false)?;
+
+        let key = self.net.devnet.home(victim).join(format!("{name}.key"));
+        seed.write_new(&key, KeyKind::Validator, &name)?;
+        let ended = self.net.devnet.stop(victim)?;
+        anyhow::ensure!(ended == Ended::Gracefully, "{} stopped {ended:?}", self.net.devnet.name(victim));
+        configure(&self.net.devnet, victim, |config| config.node.validator_key = key)?;
+        self.net.devnet.restart(victim)?;
+        self.net.rotated[victim] += 1;
+        self.votes_and_is_in_step(victim)
+    }
+
+    /// Waits until every node knows that this key will validate, or will not any more.
+    fn validators_become(&self, key: &Account, member: bool) -> anyhow::Result<()> {
+        for i in 0..self.net.nodes() {
+            let set = self.net.until(format!("{key} among the validators: {member}"), |net| {
+                Ok(Some(net.validators(i)?).filter(|set| set.get(key).is_some() == member))
+            })?;
+            self.observer.learn(&set);
         }
         Ok(())
     }

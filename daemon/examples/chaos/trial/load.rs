@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use daemon::client::{Client, ClientError};
 use protocol::crypto::{SecretKey, content_root, document_hash};
 use protocol::envelope::seal;
-use protocol::ids::{Account, DataNetId, Hash32, ModelId, ObjectId};
+use protocol::ids::{Account, DataNetId, Hash32, ModelId};
 use protocol::objects::{
     Action, Admission, Contribution, DataNet, DatasetManifest, Document, Drops, Envelope, LineageEntry, Method,
     ModelManifest, Object, Operation, Origin, Permission, Receipt, UsagePolicy,
@@ -191,15 +191,7 @@ impl Model {
     /// Alice publishes a document and registers a model made from it, for which Bob will pay Carol.
     pub(crate) fn register(net: &Net) -> anyhow::Result<Self> {
         let (author, api) = (net.key("alice"), net.api(0)?);
-        let submit = |object: Object| -> anyhow::Result<ObjectId> {
-            let envelope = seal(&object, &[&author], &net.hash)?;
-            let _: Value = api.post_bytes("/v1/objects", &wire::encode_envelope(&envelope))?;
-            net.until(format!("{} in a block", envelope.id()), |_| {
-                let shown: Option<Value> = api.get(&format!("/v1/objects/{}", envelope.id())).ok();
-                Ok(shown.filter(|shown| shown["height"].is_u64()))
-            })?;
-            Ok(envelope.id())
-        };
+        let submit = |object: Object| net.decide(0, &object, &author);
         let owner = author.account();
         let datanet = submit(Object::DataNet(DataNet {
             owner,

@@ -47,6 +47,8 @@ pub(crate) enum Fault {
     Wipe,
     /// Every node stopped and started in its turn.
     Rolling,
+    /// An operator gives a node another voting key: one validator joins, one leaves.
+    Rotate,
     /// A peer that sends what it should not.
     Hostile,
     /// Nothing gets through; nothing is lost.
@@ -57,7 +59,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Kill,
         Self::KillSoon,
         Self::Freeze,
@@ -65,6 +67,7 @@ impl Fault {
         Self::Clock,
         Self::Wipe,
         Self::Rolling,
+        Self::Rotate,
         Self::Hostile,
         Self::Silence,
         Self::Cut,
@@ -80,6 +83,7 @@ impl Fault {
             Self::Clock => "clock",
             Self::Wipe => "wipe",
             Self::Rolling => "rolling",
+            Self::Rotate => "rotate",
             Self::Hostile => "hostile",
             Self::Silence => "silence",
             Self::Cut => "cut",
@@ -157,6 +161,10 @@ pub(crate) struct Report {
     pub(crate) decided: u64,
     pub(crate) receipts: BTreeMap<&'static str, u64>,
     pub(crate) epochs: u64,
+    /// Headers that lead from the genesis to the proofs that were checked: more than none once all validators are others.
+    pub(crate) light_headers: u64,
+    /// Of the largest of these proofs.
+    pub(crate) proof_bytes: u64,
     /// Epochs that needed more than one round.
     pub(crate) later_rounds: u64,
     /// Different votes that the listener heard.

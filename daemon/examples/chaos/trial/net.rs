@@ -7,15 +7,21 @@
 use super::namespaces::Namespaces;
 use super::relay::{Relay, Way};
 use anyhow::Context as _;
+use daemon::api::types::ValidatorShown;
 use daemon::client::Client;
 use daemon::config::{CONFIG_FILE, Config};
 use daemon::devnet::{Devnet, Options};
-use daemon::keys::dev_seed;
+use daemon::keys::{Seed, dev_seed};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use protocol::block::{Validator, ValidatorSet};
 use protocol::crypto::SecretKey;
+use protocol::envelope::seal;
 use protocol::genesis::Genesis;
-use protocol::ids::Hash32;
+use protocol::ids::{Account, Hash32, ObjectId};
+use protocol::objects::{Action, Object, Operation};
+use protocol::wire;
+use serde_json::Value;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -92,6 +98,8 @@ pub(crate) struct Net {
     /// What is signed in this network.
     pub(crate) hash: Hash32,
     pub(crate) between: Between,
+    /// How often each node got another voting key.
+    pub(crate) rotated: Vec<u64>,
     folder: Option<TempDir>,
 }
 
@@ -121,7 +129,8 @@ impl Net {
         // What was prepared may have changed where the APIs listen.
         let devnet = Devnet::open(&dir)?.program(script).start()?;
         let genesis = devnet.genesis()?;
-        Ok(Self { hash: genesis.hash(), genesis, devnet, between, folder: Some(folder) })
+        let rotated = vec![0; nodes];
+        Ok(Self { hash: genesis.hash(), genesis, devnet, between, rotated, folder: Some(folder) })
     }
 
     pub(crate) fn nodes(&self) -> usize {
@@ -153,7 +162,45 @@ impl Net {
 
     /// The key that node `i` votes with.
     pub(crate) fn validator(&self, i: usize) -> SecretKey {
-        dev_seed(self.devnet.network(), &format!("node{i}/validator")).secret_key()
+        self.voting_seed(i, self.rotated[i]).secret_key()
+    }
+
+    /// The seed of the `n`-th key that node `i` votes with; the genesis knows that of 0.
+    pub(crate) fn voting_seed(&self, i: usize, n: u64) -> Seed {
+        let number = if n == 0 { String::new() } else { format!("/{n}") };
+        dev_seed(self.devnet.network(), &format!("node{i}/validator{number}"))
+    }
+
+    /// Submits an object to node `i` and waits until it is in a block.
+    pub(crate) fn decide(&self, i: usize, object: &Object, key: &SecretKey) -> anyhow::Result<ObjectId> {
+        let (api, envelope) = (self.api(i)?, seal(object, &[key], &self.hash)?);
+        let _: Value = api.post_bytes("/v1/objects", &wire::encode_envelope(&envelope))?;
+        self.until(format!("{} in a block", envelope.id()), |_| {
+            let shown: Option<Value> = api.get(&format!("/v1/objects/{}", envelope.id())).ok();
+            Ok(shown.filter(|shown| shown["height"].is_u64()))
+        })?;
+        Ok(envelope.id())
+    }
+
+    /// Has node `i` carry out the next operation of an account that nobody else writes for.
+    pub(crate) fn operate(&self, i: usize, key: &SecretKey, action: Action) -> anyhow::Result<()> {
+        let shown: Value = self.api(i)?.get(&format!("/v1/accounts/{}", key.account()))?;
+        let nonce = shown["nonce"].as_u64().context("a nonce")?;
+        let operation = Operation { account: key.account(), nonce, fee: self.genesis.params.object_fee, action };
+        self.decide(i, &Object::Operation(operation), key)?;
+        Ok(())
+    }
+
+    /// Who validates the next epoch, as node `i` knows it.
+    pub(crate) fn validators(&self, i: usize) -> anyhow::Result<ValidatorSet> {
+        let account = |text: &str| text.parse::<Account>().with_context(|| format!("{text} is no account"));
+        let all: Vec<ValidatorShown> = self.api(i)?.get("/v1/validators")?;
+        let member = |validator: ValidatorShown| {
+            let (key, payout) = (account(&validator.key)?, account(&validator.payout)?);
+            anyhow::Ok(Validator { key, payout, power: validator.power })
+        };
+        let able = all.into_iter().filter(|validator| validator.power > 0);
+        Ok(ValidatorSet::new(able.map(member).collect::<anyhow::Result<_>>()?))
     }
 
     /// Sends node `i` a signal, by name.
@@ -287,7 +334,7 @@ fn write_script(dir: &Path, program: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// What the program prints as JSON, run as a person or a script runs it.
-pub(crate) fn command(program: &Path, home: &Path, words: &[&str]) -> anyhow::Result<serde_json::Value> {
+pub(crate) fn command(program: &Path, home: &Path, words: &[&str]) -> anyhow::Result<Value> {
     let output = Command::new(program)
         .args(words)
         .args(["--json", "--home"])

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Epochs whose votes are remembered: older ones reach nobody any more.
 const REMEMBERED: u64 = 500;
+/// Sets of validators that are remembered: a change makes two.
+const SETS: usize = 4;
 
 /// Where a vote stands: height, round, step, validator.
 type Place = (u64, u32, VoteStep, Account);
@@ -24,6 +26,8 @@ struct Heard {
     votes: BTreeMap<Place, Option<BlockId>>,
     /// The validator that is waited for, and when it was heard.
     watched: Option<(Account, Option<Instant>)>,
+    /// The names of the sets of validators that votes may be of, the latest last.
+    sets: Vec<Hash32>,
     conflicts: Vec<String>,
     count: u64,
 }
@@ -56,10 +60,12 @@ impl Heard {
     }
 }
 
-fn is_signed(vote: &SignedVote, genesis: &Hash32, validators: Hash32) -> bool {
+fn is_signed(vote: &SignedVote, genesis: &Hash32, sets: &[Hash32]) -> bool {
     let SignedVote { step, height, round, block, validator, ref signature } = *vote;
-    let payload = canonical(&VotePayload { step, height, round, block, validators, validator });
-    crypto::verify(&validator, crypto::Purpose::Vote, genesis, &payload, signature)
+    sets.iter().rev().any(|validators| {
+        let payload = canonical(&VotePayload { step, height, round, block, validators: *validators, validator });
+        crypto::verify(&validator, crypto::Purpose::Vote, genesis, &payload, signature)
+    })
 }
 
 type Shared = Arc<(Mutex<Heard>, Condvar)>;
@@ -80,17 +86,18 @@ impl Observer {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let config = stranger(net, 250)?;
         let shared = Shared::default();
+        lock(&shared.0).sets.push(ValidatorSet::of_genesis(&net.genesis).hash());
         let (handle, mut events) = runtime.block_on(network::start(config))?;
-        let (heard, genesis, set) = (shared.clone(), net.hash, ValidatorSet::of_genesis(&net.genesis).hash());
+        let (heard, genesis) = (shared.clone(), net.hash);
         runtime.spawn(async move {
             // Kept as long as events come.
             let _handle = handle;
             while let Some(event) = events.recv().await {
                 // Nothing is accepted, so nothing is passed on.
                 let NetworkEvent::Gossip { topic: Topic::Consensus, data, .. } = event else { continue };
-                if let Ok(ConsensusMessage::Vote(vote)) = wire::decode_consensus(&data)
-                    && is_signed(&vote, &genesis, set)
-                {
+                let Ok(ConsensusMessage::Vote(vote)) = wire::decode_consensus(&data) else { continue };
+                let sets = lock(&heard.0).sets.clone();
+                if is_signed(&vote, &genesis, &sets) {
                     lock(&heard.0).vote(&vote);
                     heard.1.notify_all();
                 }
@@ -99,6 +106,16 @@ impl Observer {
         let observer = Self { shared, runtime: Some(runtime) };
         net.until("the first votes heard", |_| Ok((lock(&observer.shared.0).count > 0).then_some(())))?;
         Ok(observer)
+    }
+
+    /// Votes of these validators are heard from now on.
+    pub(crate) fn learn(&self, validators: &ValidatorSet) {
+        let (hash, mut heard) = (validators.hash(), lock(&self.shared.0));
+        if !heard.sets.contains(&hash) {
+            heard.sets.push(hash);
+            let old = heard.sets.len().saturating_sub(SETS);
+            heard.sets.drain(..old);
+        }
     }
 
     /// Begins to wait for a vote of this validator that was not heard before.
