@@ -5,13 +5,15 @@
 //! - Content that comes from elsewhere is written piece by piece into `partial/`, under the hash that was promised, and
 //!   moved into place only if the whole has that hash. What comes in verified pieces and breaks off stays there, to go on
 //!   with, until its room is needed.
-//! - Reading a whole blob checks its hash, so damage is found where it would do harm. A range is read as it lies.
+//! - Reading a whole blob checks its hash, so damage is found where it would do harm, and what is damaged is moved aside: the
+//!   blob is missing then, and can be fetched again. A range is read as it lies.
 //! - Slices with their proofs (bao) are cut with a hash tree kept in `outboard/`, 1/256 of the blob's size, made while its
 //!   hash is checked: so no slice needs more of the blob than itself, nor of the tree than what lies above it. The tree can
 //!   be made again at any time, is checked with each use, and is not counted in the quota.
 //! - All blobs together stay within a quota, counted with what is being written.
 //! - One process uses a folder: the lock on the database beside it sees to that.
 
+use crate::folders::{create_folder, sync_folder};
 use protocol::crypto::document_hash;
 use protocol::ids::{Hash32, from_hex32, to_hex};
 use protocol::slice;
@@ -19,6 +21,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +32,8 @@ const PARTIAL: &str = "partial";
 const OUTBOARD: &str = "outboard";
 /// The end of the names of partial files that are gone on with.
 const BEGUN: &str = ".begun";
+/// The end of the names of blobs that were found damaged, kept aside for a person to look at.
+const DAMAGED: &str = ".damaged";
 /// Bytes of a blob that are read at once when it is hashed.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -36,9 +41,9 @@ const READ_BYTES: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence on each variant is its documentation, and names its fields")]
 pub enum BlobError {
-    #[error("{needed} bytes more do not fit: {used} of the quota of {quota} bytes are used; raise it or free some")]
+    #[error("{needed} bytes more do not fit: {used} of {quota} bytes are used; raise storage.blob_quota_bytes")]
     Quota { needed: u64, used: u64, quota: u64 },
-    #[error("the content {hash} in {} is damaged; fetch it again from a peer", path.display())]
+    #[error("the content {hash} in {} was damaged, and is missing now; bring it again", path.display())]
     Damaged { hash: Hash32, path: PathBuf },
     #[error("the content is not what was promised: it has hash {got}, not {expected}")]
     Mismatch { expected: Hash32, got: Hash32 },
@@ -69,6 +74,8 @@ impl BlobError {
 #[derive(Clone, Debug)]
 pub struct BlobStore {
     shared: Arc<Shared>,
+    /// Bytes of the quota that [`Self::put`] and [`Self::begin`] leave free.
+    left: u64,
 }
 
 #[derive(Debug)]
@@ -113,27 +120,15 @@ impl BlobStore {
             return Err(foreign("it is a file".to_owned()));
         }
         let partial = folder.join(PARTIAL);
-        let (mut kept, mut strays) = (0, Vec::new());
-        if folder.exists() {
-            for entry in entries(folder)? {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name == PARTIAL || name == OUTBOARD {
-                    continue;
-                }
-                let is_ours = name.len() == 2 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-                if is_ours && entry.path().is_dir() {
-                    kept += kept_bytes(&name, &entry.path(), &mut strays)?;
-                } else {
-                    strays.push(name);
-                }
-            }
-        }
-        create_folder(&partial)?;
+        let (kept, mut strays) = if folder.exists() { kept_in_all(folder)? } else { (0, Vec::new()) };
+        create_folder(&partial).map_err(BlobError::io("create the folder", &partial))?;
         let mut begun = BTreeMap::new();
         for entry in entries(&partial)? {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(Ok(hash)) = name.strip_suffix(BEGUN).map(from_hex32) {
+            if name.ends_with(DAMAGED) {
+                strays.push(format!("{PARTIAL}/{name}"));
+            } else if let Some(Ok(hash)) = name.strip_suffix(BEGUN).map(from_hex32) {
                 begun.insert(Hash32(hash), entry.metadata().map_err(BlobError::io("read", &path))?.len());
             } else if name.get(..64).is_some_and(|hash| from_hex32(hash).is_ok()) {
                 fs::remove_file(&path).map_err(BlobError::io("remove", &path))?;
@@ -150,7 +145,14 @@ impl BlobStore {
             mending: Mutex::default(),
             folders: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), left: 0 })
+    }
+
+    /// The same store, where [`Self::put`] and [`Self::begin`] leave so many bytes of the quota to [`Self::resume`]: what is
+    /// uploaded, and nobody refers to, must not keep a node from what its network agreed on.
+    #[must_use]
+    pub fn leaving(&self, bytes: u64) -> Self {
+        Self { shared: Arc::clone(&self.shared), left: bytes }
     }
 
     /// What the folder held besides content when it was opened.
@@ -162,7 +164,8 @@ impl BlobStore {
     pub fn put(&self, bytes: &[u8]) -> Result<Hash32, BlobError> {
         let hash = document_hash(bytes);
         match self.get(&hash) {
-            Ok(Some(_)) => return Ok(hash),
+            // It may be in place for only a moment.
+            Ok(Some(_)) => return self.settle(&hash).map(|_| hash),
             // A damaged blob is written anew.
             Ok(None) | Err(BlobError::Damaged { .. }) => {}
             Err(error) => return Err(error),
@@ -196,14 +199,15 @@ impl BlobStore {
             return Err(BlobError::Busy { hash });
         }
         let begun = if stays { usage.begun.remove(&hash) } else { None };
-        let too_much = |usage: &Usage| usage.total().checked_add(bytes).is_none_or(|sum| sum > self.shared.quota);
+        let quota = self.shared.quota.saturating_sub(if stays { 0 } else { self.left });
+        let too_much = |usage: &Usage| usage.total().checked_add(bytes).is_none_or(|sum| sum > quota);
         if too_much(&usage) {
             self.shared.remove_begun(&mut usage);
         }
         if too_much(&usage) {
             let used = usage.total();
             usage.begun.extend(begun.map(|bytes| (hash, bytes)));
-            return Err(BlobError::Quota { needed: bytes, used, quota: self.shared.quota });
+            return Err(BlobError::Quota { needed: bytes, used, quota });
         }
         usage.writing.insert(hash, bytes);
         drop(usage);
@@ -230,16 +234,36 @@ impl BlobStore {
 
     /// The bytes of a blob, checked; none when it is not here.
     pub fn get(&self, hash: &Hash32) -> Result<Option<Vec<u8>>, BlobError> {
-        let path = self.shared.path(hash);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(BlobError::io("read", &path)(error)),
-        };
+        let Some((path, mut file)) = self.shared.open(hash)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(BlobError::io("read", &path))?;
         match document_hash(&bytes) == *hash {
             true => Ok(Some(bytes)),
-            false => Err(BlobError::Damaged { hash: *hash, path }),
+            false => Err(self.shared.set_aside(hash, path, &file)),
         }
+    }
+
+    /// Checks a blob without keeping it in memory; false when it is not here.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`]: from now on it is not here.
+    pub fn check(&self, hash: &Hash32) -> Result<bool, BlobError> {
+        let Some((path, file)) = self.shared.open(hash)? else { return Ok(false) };
+        let size = file.metadata().map_err(BlobError::io("read", &path))?.len();
+        let (got, _) = hash_tree(&file, size).map_err(BlobError::io("read", &path))?;
+        if got == *hash { Ok(true) } else { Err(self.shared.set_aside(hash, path, &file)) }
+    }
+
+    /// The bytes in a blob that is here, which survives a power cut when this returns; none when it is not here. Whoever
+    /// moved it into place may not have come so far yet.
+    pub fn settle(&self, hash: &Hash32) -> Result<Option<u64>, BlobError> {
+        let found = self.len(hash)?;
+        if found.is_some() {
+            let place = self.shared.path(hash);
+            let folder = place.parent().unwrap_or(&self.shared.folder);
+            sync_folder(folder).map_err(BlobError::io("sync the folder", folder))?;
+        }
+        Ok(found)
     }
 
     /// A range of a blob's bytes, not checked; none when the blob is not here.
@@ -283,15 +307,15 @@ impl BlobStore {
         if let Some(cut) = self.shared.cut(hash, size, &range, &bytes)? {
             return Ok(Some(cut));
         }
-        let path = self.shared.path(hash);
-        let damaged = || BlobError::Damaged { hash: *hash, path: path.clone() };
-        let file = File::open(&path).map_err(BlobError::io("open", &path))?;
+        let Some((path, file)) = self.shared.open(hash)? else { return Ok(None) };
         let (got, tree) = hash_tree(&file, size).map_err(BlobError::io("read", &path))?;
         if got != *hash {
-            return Err(damaged());
+            return Err(self.shared.set_aside(hash, path, &file));
         }
         self.shared.keep_outboard(hash, &tree)?;
-        self.shared.cut(hash, size, &range, &bytes)?.map(Some).ok_or_else(damaged)
+        // What was read before may be of a damaged file that was replaced meanwhile.
+        let Some(bytes) = self.read_range(hash, groups.start, len)? else { return Ok(None) };
+        self.shared.cut(hash, size, &range, &bytes)?.map(Some).ok_or(BlobError::Damaged { hash: *hash, path })
     }
 
     /// Puts a blob at another path as well, where nothing is yet: the same file where the disk can, else a copy, which is
@@ -356,8 +380,40 @@ impl Shared {
         if let Some(folder) = place.parent() {
             fs::create_dir_all(folder).map_err(BlobError::io("create the folder", folder))?;
         }
-        fs::write(&aside, tree).map_err(BlobError::io("write", &aside))?;
-        fs::rename(&aside, &place).map_err(BlobError::io("move a hash tree to", &place))
+        let kept = fs::write(&aside, tree).map_err(BlobError::io("write", &aside));
+        let kept = kept.and_then(|()| fs::rename(&aside, &place).map_err(BlobError::io("move a hash tree to", &place)));
+        if kept.is_err() {
+            // On a full disk it would stay until the next start.
+            let _ = fs::remove_file(&aside);
+        }
+        kept
+    }
+
+    /// A blob's file; none when it is not here.
+    fn open(&self, hash: &Hash32) -> Result<Option<(PathBuf, File)>, BlobError> {
+        let path = self.path(hash);
+        match File::open(&path) {
+            Ok(file) => Ok(Some((path, file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BlobError::io("open", &path)(error)),
+        }
+    }
+
+    /// Takes a blob away whose file does not have its hash, unless another took that file's place meanwhile.
+    fn set_aside(&self, hash: &Hash32, path: PathBuf, file: &File) -> BlobError {
+        let aside = self.folder.join(PARTIAL).join(format!("{hash}{DAMAGED}"));
+        let mut usage = self.lock();
+        let is_it = |found: fs::Metadata| file.metadata().is_ok_and(|read| found.ino() == read.ino());
+        if fs::metadata(&path).is_ok_and(is_it) {
+            if let Err(source) = fs::rename(&path, &aside) {
+                return BlobError::Io { action: "move the damaged content", path, source };
+            }
+            // How long it was before is not known any more.
+            if let Ok((kept, _)) = kept_in_all(&self.folder) {
+                usage.kept = kept;
+            }
+        }
+        BlobError::Damaged { hash: *hash, path }
     }
 
     fn outboard_path(&self, hash: &Hash32) -> PathBuf {
@@ -457,16 +513,17 @@ impl Incoming {
         let folder = place.parent().unwrap_or(&self.shared.folder);
         {
             let _turn = self.shared.folders.lock().unwrap_or_else(PoisonError::into_inner);
-            create_folder(folder)?;
+            create_folder(folder).map_err(BlobError::io("create the folder", folder))?;
         }
-        // Nobody else writes this blob meanwhile, so the length of what is replaced stays true.
+        // Nobody else writes this blob meanwhile, and nobody takes it away while this is held: the length of what is replaced
+        // stays true.
+        let mut usage = self.shared.lock();
         let replaced = self.shared.len(&self.hash)?.unwrap_or(0);
         fs::rename(&self.path, &place).map_err(BlobError::io("move content to", &place))?;
         self.file = None;
-        let mut usage = self.shared.lock();
         usage.kept = (usage.kept + self.promised).saturating_sub(replaced);
         drop(usage);
-        sync_folder(folder)
+        sync_folder(folder).map_err(BlobError::io("sync the folder", folder))
     }
 }
 
@@ -486,6 +543,24 @@ impl Drop for Incoming {
             usage.begun.insert(self.hash, self.written);
         }
     }
+}
+
+/// Bytes of all blobs in place, and what is there besides.
+fn kept_in_all(folder: &Path) -> Result<(u64, Vec<String>), BlobError> {
+    let (mut kept, mut strays) = (0, Vec::new());
+    for entry in entries(folder)? {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == PARTIAL || name == OUTBOARD {
+            continue;
+        }
+        let is_ours = name.len() == 2 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if is_ours && entry.path().is_dir() {
+            kept += kept_bytes(&name, &entry.path(), &mut strays)?;
+        } else {
+            strays.push(name);
+        }
+    }
+    Ok((kept, strays))
 }
 
 /// Bytes of the blobs in one folder, whose name is the first two digits of theirs.
@@ -511,24 +586,4 @@ fn entries(folder: &Path) -> Result<Vec<DirEntry>, BlobError> {
 /// The hash of a file's first `size` bytes, and the hash tree over them.
 fn hash_tree(file: impl Read, size: u64) -> io::Result<(Hash32, Vec<u8>)> {
     slice::outboard(BufReader::with_capacity(READ_BYTES, file), size)
-}
-
-/// Makes a folder, and those above it that are missing, durably.
-fn create_folder(folder: &Path) -> Result<(), BlobError> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(above)?;
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(BlobError::io("create the folder", folder)(error))
-        }
-        _ => sync_folder(above),
-    }
-}
-
-/// A name in a folder is durable when the folder is synced.
-fn sync_folder(folder: &Path) -> Result<(), BlobError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(BlobError::io("sync the folder", folder))
 }

@@ -37,13 +37,13 @@ pub enum StoreError {
     )]
     NewerRow { family: &'static str, record: String, found: u8, known: u8 },
     #[error(
-        "{record} in {family} is damaged: {reason}; restore a backup, or begin again from peers with an empty \
-         database; a validator takes a new key then, because what it signed is forgotten"
+        "{record} in {family} is damaged: {reason}; move the database's folder away, but leave the file `.witness` \
+         beside it, and start again: all comes back from peers, and a validator keeps silent until it cannot sign twice"
     )]
     Damaged { family: &'static str, record: String, reason: String },
     #[error(
-        "the database at {} is damaged: {reason}; restore a backup, or begin again from peers with an empty \
-         database; a validator takes a new key then, because what it signed is forgotten", path.display()
+        "the database at {} is damaged: {reason}; move that folder away, but leave the file `.witness` beside it, and \
+         start again: all comes back from peers, and a validator keeps silent until it cannot sign twice", path.display()
     )]
     DamagedFiles { path: PathBuf, reason: String },
     #[error("another process uses the database at {}; is this node already running?", path.display())]

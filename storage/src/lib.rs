@@ -14,6 +14,7 @@
 
 mod blobs;
 mod error;
+mod folders;
 mod memory;
 mod rocks;
 mod rows;
@@ -24,6 +25,7 @@ mod witness;
 
 pub use blobs::{BlobError, BlobStore, Incoming};
 pub use error::StoreError;
+pub use folders::create_folder;
 pub use memory::MemoryStore;
 pub use rocks::{Beginning, RocksStore};
 pub use schema::Origin;

@@ -10,6 +10,7 @@
 //! - The process holds a lock on the database as long as it is open.
 
 use crate::error::StoreError;
+use crate::folders::create_folder;
 use crate::rows::{Change, Progress, Rows, Step, View, first_rows, restored_rows, set_rows, state_rows};
 use crate::schema::{Family, Origin, SCHEMA_VERSION};
 use crate::store::{Entry, Loaded, Snapshot, Store};
@@ -174,7 +175,7 @@ impl RocksStore {
     pub(crate) fn build(path: &Path, rows: Vec<Change>) -> Result<(), StoreError> {
         refuse_occupied(path)?;
         let (parent, name) = parent_and_name(path)?;
-        fs::create_dir_all(&parent).map_err(StoreError::io("create the folder", &parent))?;
+        create_folder(&parent).map_err(StoreError::io("create the folder", &parent))?;
         let unfinished = parent.join(format!("{name}.unfinished"));
         remove_unfinished(&unfinished)?;
         let db = open_db(&unfinished, true)?;
@@ -243,7 +244,7 @@ impl Store for RocksStore {
     fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
         refuse_occupied(path)?;
         let (parent, _) = parent_and_name(path)?;
-        fs::create_dir_all(&parent).map_err(StoreError::io("create the folder", &parent))?;
+        create_folder(&parent).map_err(StoreError::io("create the folder", &parent))?;
         if path.exists() {
             // RocksDB makes the folder itself, and so that it is complete or not there.
             fs::remove_dir(path).map_err(StoreError::io("replace the empty folder", path))?;

@@ -2,8 +2,9 @@
 //!
 //! A validator that signs twice in one place loses its stake, and the database alone cannot prevent it: it may be
 //! deleted, restored from a backup, or lose the end of its log to a bad disk, and never know. So each record is written
-//! here as well, synced and moved into place, before the signature leaves. The file says nothing of what else was lost;
-//! whoever deletes it together with the database must take a new validator key.
+//! here as well, synced and moved into place, before the signature leaves. The file says nothing of what else was lost.
+//! Where it is gone together with the database, the node keeps silent until it cannot contradict itself any more
+//! (docs/adr/0017). What nothing notices is an old copy of both: never start from one.
 //!
 //! Bytes: magic ‖ genesis hash ‖ length of the record (u32, little-endian) ‖ record ‖ checksum of all before it.
 

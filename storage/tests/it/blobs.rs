@@ -86,6 +86,15 @@ fn the_quota_holds_also_for_what_is_being_written() {
     let error = blobs.put(b"ab").unwrap_err();
     assert!(matches!(error, BlobError::Quota { needed: 2, used: 9, quota: 10 }), "{error}");
     assert!(matches!(blobs.begin(Hash32([1; 32]), u64::MAX), Err(BlobError::Quota { .. })));
+    // What is uploaded leaves room to what is fetched.
+    let (_folder, own) = fresh(10);
+    let uploads = own.leaving(4);
+    let hash = uploads.put(b"sixsix").unwrap();
+    assert!(matches!(uploads.put(b"x"), Err(BlobError::Quota { needed: 1, used: 6, quota: 6 })));
+    assert_eq!(uploads.put(b"sixsix").unwrap(), hash, "what is here needs no room");
+    let mut fetched = uploads.resume(document_hash(b"four"), 4).unwrap();
+    fetched.write(b"four").and_then(|()| fetched.finish()).unwrap();
+    assert_eq!(own.used(), 10);
     // What is here already needs no room.
     blobs.put(b"1234").unwrap();
     blobs.put(b"a").unwrap();
@@ -95,17 +104,25 @@ fn the_quota_holds_also_for_what_is_being_written() {
 }
 
 #[test]
-fn damage_is_found_where_the_whole_is_read_and_healed_by_writing_anew() {
+fn damage_is_found_where_the_whole_is_read_and_what_is_damaged_is_missing_then() {
     let (folder, blobs) = fresh(30);
-    let hash = blobs.put(b"a tale of two cities").unwrap();
+    let aside = |hash: &Hash32| folder.path().join("blobs/partial").join(format!("{hash}.damaged"));
     for damaged in ["a tale of two citieS", "a tale", "", "a tale of two cities and more"] {
-        fs::write(place(&folder, &hash), damaged).unwrap();
-        let error = blobs.get(&hash).unwrap_err();
-        assert!(matches!(&error, BlobError::Damaged { path, .. } if *path == place(&folder, &hash)), "{error}");
+        for check in [false, true] {
+            let hash = blobs.put(b"a tale of two cities").unwrap();
+            assert_eq!((blobs.check(&hash).unwrap(), blobs.settle(&hash).unwrap(), blobs.used()), (true, Some(20), 20));
+            fs::write(place(&folder, &hash), damaged).unwrap();
+            let error = if check { blobs.check(&hash).unwrap_err() } else { blobs.get(&hash).unwrap_err() };
+            assert!(matches!(&error, BlobError::Damaged { path, .. } if *path == place(&folder, &hash)), "{error}");
+            assert_eq!((blobs.get(&hash).unwrap(), blobs.check(&hash).unwrap()), (None, false));
+            assert_eq!((blobs.settle(&hash).unwrap(), blobs.used()), (None, 0), "it can be brought again");
+            assert_eq!(fs::read_to_string(aside(&hash)).unwrap(), damaged, "a person may look at it");
+        }
     }
+    let hash = blobs.put(b"a tale of two cities").unwrap();
     fs::write(place(&folder, &hash), "a tale").unwrap();
     let blobs = BlobStore::open(&folder.path().join("blobs"), 30).unwrap();
-    assert_eq!(blobs.used(), 6);
+    assert_eq!((blobs.used(), blobs.strays()), (6, &[format!("partial/{hash}.damaged")][..]));
     assert_eq!(blobs.put(b"a tale of two cities").unwrap(), hash);
     assert_eq!(blobs.get(&hash).unwrap().unwrap(), b"a tale of two cities");
     assert_eq!(blobs.used(), 20);
@@ -211,6 +228,8 @@ fn slices_need_only_their_part_and_prove_themselves() {
     fs::write(place(&folder, &hash), &damaged).unwrap();
     check(&blobs, 0..100_000);
     assert!(matches!(blobs.slice(&hash, size, 180_000..size), Err(BlobError::Damaged { .. })));
+    assert_eq!(blobs.slice(&hash, size, 0..100).unwrap(), None, "others are asked for it from now on");
+    assert_eq!(blobs.put(&bytes).unwrap(), hash);
 
     // Bounds, other sizes, small blobs, absent blobs.
     for range in [0..0, std::ops::Range { start: 5, end: 3 }, 0..size + 1, size..size + 1] {
