@@ -186,7 +186,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn watch(shared: &Shared, net: &Net, time: Duration) -> anyhow::Result<Value> {
     let api = net.api(0)?;
     let mut height = api.status()?.height;
-    let (from, began, before) = (height, Instant::now(), net.uses()?);
+    let (from, began, before, [.., logged]) = (height, Instant::now(), net.uses()?, net.store_writes()?);
     let (mut latencies, mut sizes, mut receipts) = (Vec::new(), Vec::new(), 0_u64);
     // Decided before its acknowledgement was noted here.
     let mut early: Vec<String> = Vec::new();
@@ -213,6 +213,7 @@ fn watch(shared: &Shared, net: &Net, time: Duration) -> anyhow::Result<Value> {
     }
     let seconds = began.elapsed().as_secs_f64();
     let after = net.uses()?;
+    let [.., logged_after] = net.store_writes()?;
     let epochs = height - from;
     let early = early.iter().filter(|id| lock(&shared.acknowledged).contains_key(*id)).count();
     latencies.sort_unstable();
@@ -225,6 +226,7 @@ fn watch(shared: &Shared, net: &Net, time: Duration) -> anyhow::Result<Value> {
         "acknowledged_to_decided_us": spread(&latencies),
         "decided_before_acknowledged": early,
         "cpu_ms": crate::cpu_ms(&before, &after),
+        "agreement_log_bytes_per_epoch": (logged_after - logged) / epochs.max(1) as f64,
         "seconds": seconds,
     }))
 }

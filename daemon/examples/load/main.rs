@@ -156,8 +156,8 @@ fn empty(time: Duration) -> anyhow::Result<Value> {
     let seconds = began.elapsed().as_secs_f64();
     let after = net.uses()?;
     let epochs = last - from;
-    let (count, spent) = net.store_writes()?;
-    let (count, spent) = (count - writes.0, spent - writes.1);
+    let now = net.store_writes()?;
+    let [count, spent, logged] = std::array::from_fn(|i| now[i] - writes[i]);
     let cpu: Vec<u64> = cpu_ms(&before, &after).iter().map(|ms| ms * 1000 / epochs.max(1)).collect();
     by_second.sort_unstable();
     let value = json!({
@@ -167,6 +167,7 @@ fn empty(time: Duration) -> anyhow::Result<Value> {
         "cpu_us_per_epoch_and_node": cpu,
         "synced_writes_per_epoch": count / epochs.max(1) as f64,
         "ms_per_synced_write": spent * 1000.0 / count.max(1.0),
+        "agreement_log_bytes_per_epoch": logged / epochs.max(1) as f64,
         "nodes_at_the_end": after,
     });
     net.stop();

@@ -53,13 +53,17 @@ impl Net {
         Ok(self.api(i)?.status()?.height)
     }
 
-    /// Synced writes of node 0 since its start, and the seconds they took.
-    pub(crate) fn store_writes(&self) -> anyhow::Result<(f64, f64)> {
+    /// Synced writes of node 0 since its start, the seconds they took, and the bytes among them of the agreement's log.
+    pub(crate) fn store_writes(&self) -> anyhow::Result<[f64; 3]> {
         let text = self.api(0)?.get_text("/metrics")?;
         let value =
             |name: &str| -> Option<f64> { text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()) };
-        let count = value("tributary_store_write_seconds_count ").context("the count of writes")?;
-        Ok((count, value("tributary_store_write_seconds_sum ").context("the time of writes")?))
+        let names = ["store_write_seconds_count", "store_write_seconds_sum", "store_log_bytes_total"];
+        let mut found = [0.0; 3];
+        for (place, name) in found.iter_mut().zip(names) {
+            *place = value(&format!("tributary_{name} ")).with_context(|| format!("the metric {name}"))?;
+        }
+        Ok(found)
     }
 
     pub(crate) fn until(&self, what: &str, look: impl Fn(&Self) -> anyhow::Result<bool>) -> anyhow::Result<()> {
