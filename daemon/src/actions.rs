@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How often something that is followed is looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// How much longer than two epochs a proof may take.
+const PROOF_SLACK: Duration = Duration::from_secs(60);
 /// How many epochs a receipt may take to be sealed unless told otherwise.
 pub const DEFAULT_EXPIRY: u64 = 1000;
 
@@ -568,7 +570,16 @@ impl Remote {
     /// A proof of a receipt's payouts, for somebody who trusts the genesis, or the block of the height `trust`.
     pub fn proof(&self, id: &ReceiptId, trust: Option<u64>) -> Result<Vec<u8>> {
         let query = trust.map(|height| format!("?trust={height}")).unwrap_or_default();
-        Ok(self.client.get_bytes(&format!("/v1/receipts/{id}/proof{query}"))?)
+        let path = format!("/v1/receipts/{id}/proof{query}");
+        // The node waits for the epoch that signs it no longer than a request may take, and epochs may take an hour.
+        let patience = Duration::from_millis(self.client.status()?.epoch_ms.saturating_mul(2)) + PROOF_SLACK;
+        let began = Instant::now();
+        loop {
+            match self.client.get_bytes(&path) {
+                Err(error) if error.code() == "early" && began.elapsed() < patience => {}
+                proof => return Ok(proof?),
+            }
+        }
     }
 
     /// What an account earned.

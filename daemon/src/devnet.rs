@@ -59,6 +59,12 @@ pub enum DevnetError {
         /// Where.
         dir: PathBuf,
     },
+    /// One was begun there, and was cut short.
+    #[error("a devnet was begun in {} and never finished", dir.display())]
+    Unfinished {
+        /// Where.
+        dir: PathBuf,
+    },
     /// There is none.
     #[error("there is no devnet in {}", dir.display())]
     Missing {
@@ -141,6 +147,7 @@ impl DevnetError {
         match self {
             Self::Count(_) => "count",
             Self::Exists { .. } => "exists",
+            Self::Unfinished { .. } => "unfinished",
             Self::Missing { .. } => "nodevnet",
             Self::Malformed { .. } => "malformed",
             Self::Ports => "ports",
@@ -161,6 +168,7 @@ impl DevnetError {
         match self {
             Self::Exists { dir } => Some(format!("`tributary devnet up --dir {}` goes on with it", dir.display())),
             Self::Missing { dir } => Some(format!("tributary devnet up --dir {}", dir.display())),
+            Self::Unfinished { dir } => Some(format!("unless something of yours is in it: rm -r {}", dir.display())),
             Self::Key(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Home(error) => error.hint(),
@@ -246,6 +254,9 @@ impl Devnet {
         let dir = absolute(dir.as_ref())?;
         if exists(&dir) {
             return Err(DevnetError::Exists { dir });
+        }
+        if dir.join("genesis.json").exists() && !dir.join(CONFIG_FILE).exists() {
+            return Err(DevnetError::Unfinished { dir });
         }
         std::fs::create_dir_all(&dir).map_err(|source| io_error("create", &dir, source))?;
         let names: Vec<String> = (0..nodes).map(|i| format!("node{i}")).collect();

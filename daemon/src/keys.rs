@@ -222,7 +222,7 @@ impl Seed {
             _ => KeyError::Io { action: "write", path: path.to_owned(), source },
         };
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
+            storage::create_folder(folder).map_err(failed)?;
         }
         let public = self.public(kind);
         let seed = Hash32(self.0);

@@ -24,7 +24,7 @@ enum Form {
 }
 
 /// Every metric: its form, its name, what it says.
-const METRICS: [(Form, &str, &str); 35] = [
+const METRICS: [(Form, &str, &str); 36] = [
     (Form::Gauge, "tributary_build_info", "Always 1; the label is this node's version."),
     (Form::Gauge, "tributary_process_resident_memory_bytes", "Memory that the process holds."),
     (Form::Gauge, "tributary_height", "Last committed height, which is the epoch."),
@@ -39,6 +39,7 @@ const METRICS: [(Form, &str, &str); 35] = [
     (Form::Histogram, "tributary_checked_objects_count", "Objects whose signatures were checked together."),
     (Form::Histogram, "tributary_driver_batch_seconds", "Time in which the core handled the inputs that waited."),
     (Form::Histogram, "tributary_store_write_seconds", "Time until a batch was on disk."),
+    (Form::Counter, "tributary_store_log_bytes_total", "Entries of the agreement's log, which each epoch empties."),
     (Form::Counter, "tributary_content_fetched_bytes_total", "Bytes of documents fetched from peers and verified."),
     (Form::Histogram, "tributary_content_index_seconds", "Time to index a manifest's documents."),
     (Form::Gauge, "tributary_content_index_bytes", "Bytes of the files of the index built or opened last."),
@@ -138,8 +139,9 @@ pub fn driver_batch(took: Duration) {
 }
 
 /// A batch is on disk.
-pub fn store_write(took: Duration) {
+pub fn store_write(took: Duration, log_bytes: usize) {
     histogram!("tributary_store_write_seconds").record(took);
+    counter!("tributary_store_log_bytes_total").increment(log_bytes as u64);
 }
 
 /// A document was fetched from a peer.

@@ -27,18 +27,37 @@ use tokio::sync::Semaphore;
 /// How long the next epoch may take.
 const NEXT_EPOCH_WITHIN: Duration = Duration::from_secs(30);
 
+/// Why there is no proof.
+pub enum Unbuilt {
+    /// The epoch that signs its state is not decided yet.
+    Early {
+        /// That epoch.
+        height: u64,
+        /// Milliseconds between two epochs, at least.
+        epoch_ms: u64,
+    },
+    /// It cannot be made here.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unbuilt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// The bytes of a proof file for a settled receipt, whose reader trusts the genesis, or the block of the height `trust`. So
 /// many are made at once as there are places.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] when there is no such receipt, [`Refusal::State`] when it is not settled,
-/// [`Refusal::Unavailable`] when this node lacks what the proof needs.
+/// [`Refusal::Unavailable`] when this node lacks what the proof needs; [`Unbuilt::Early`].
 pub async fn build(
     services: &Services,
     places: &Arc<Semaphore>,
     id: ReceiptId,
     trust: Option<u64>,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, Unbuilt> {
     let store = services.store.clone();
     let proving = tokio::task::spawn_blocking(move || prove(store.snapshot().as_ref(), id));
     let proven = proving.await.map_err(|error| unavailable(error.to_string()))??;
@@ -53,16 +72,16 @@ pub async fn build(
         let chain = chain(store.as_ref(), &genesis, trust, height)?;
         gathered.finish(chain, &genesis, trust)
     });
-    finishing.await.map_err(|error| unavailable(error.to_string()))?
+    Ok(finishing.await.map_err(|error| unavailable(error.to_string()))??)
 }
 
-async fn wait_for(services: &Services, height: u64) -> Result<(), Refusal> {
+async fn wait_for(services: &Services, height: u64) -> Result<(), Unbuilt> {
     let mut status = services.driver.watch_status();
     let reached = tokio::time::timeout(NEXT_EPOCH_WITHIN, status.wait_for(|status| status.height >= height)).await;
     match reached {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(unavailable("the node is stopping".to_owned())),
-        Err(_) => Err(unavailable(format!("epoch {height}, which signs the proof's state, is not decided yet"))),
+        Ok(Err(_)) => Err(unavailable("the node is stopping".to_owned()).into()),
+        Err(_) => Err(Unbuilt::Early { height, epoch_ms: services.genesis.params.epoch_ms }),
     }
 }
 
@@ -85,6 +104,10 @@ fn chain(store: &dyn Store, genesis: &Genesis, trust: Option<u64>, target: u64) 
     let unfit = |error: protocol::light::LightError| unavailable(format!("no way leads to epoch {target}: {error}"));
     let (client, mut chain) = match trust {
         None => (LightClient::from_genesis(genesis), Vec::new()),
+        Some(height) if height > target => {
+            let reason = format!("it is {height}, and the proof's own is {target}");
+            return Err(Refusal::State { what: "the trusted height", reason });
+        }
         Some(height) => {
             let first = light(height)?;
             let client = LightClient::from_checkpoint(&genesis.hash(), height, first.header.id(), &first);
@@ -184,7 +207,10 @@ fn decode<T: borsh::BorshDeserialize>(what: &str, bytes: &[u8]) -> Result<T, Ref
 
 fn envelope(snapshot: &dyn Snapshot, kind: &'static str, id: ObjectId) -> Result<Envelope, Refusal> {
     let found = snapshot.object(&id).map_err(|error| stored(&error))?;
-    Ok(found.ok_or(Refusal::Unknown { kind, id })?.envelope)
+    // The ledger knows it.
+    let pruned =
+        || unavailable(format!("the block with {kind} {id} is not on this node: ask one that keeps all blocks"));
+    Ok(found.ok_or_else(pruned)?.envelope)
 }
 
 /// The evidence that was agreed on for a receipt, out of the blocks that settled its DataNets.

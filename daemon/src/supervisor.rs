@@ -125,18 +125,21 @@ pub fn running(home: &Path) -> Result<Option<u32>, HomeError> {
         Err(error) => return Err(failed(error)),
     };
     let deadline = Instant::now() + CLAIM_WAIT;
+    let mut before = None;
     loop {
         match file.try_lock_shared() {
             Ok(()) => return Ok(None),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
             Err(TryLockError::WouldBlock) => {}
         }
+        // Whoever has the lock may not have written its number yet, and what stands there is its predecessor's: it counts when
+        // it stands there twice.
         match pid_in(&mut file) {
-            Some(pid) => return Ok(Some(pid)),
-            // It has the lock and has not yet written its number.
-            None if Instant::now() < deadline => sleep(POLL),
-            None => return Err(HomeError::Busy { home: home.to_owned(), pid: None }),
+            Some(pid) if before == Some(pid) => return Ok(Some(pid)),
+            _ if Instant::now() >= deadline => return Err(HomeError::Busy { home: home.to_owned(), pid: None }),
+            read => before = read,
         }
+        sleep(POLL);
     }
 }
 

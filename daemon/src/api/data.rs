@@ -387,11 +387,11 @@ pub(super) async fn upload(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Json<BlobTaken>, ApiError> {
-    let full = |_| Refusal::Full { limit: MAX_UPLOADS as u64, unit: "uploads at once" };
+    let full = |_| ApiError::busy(MAX_UPLOADS, "uploads");
     let _permit = api.uploads.acquire().await.map_err(full)?;
     let limit = usize::try_from(MAX_DOCUMENT_BYTES).unwrap_or(usize::MAX);
     let bytes = body("the document", limit, &headers, request).await?;
-    let blobs = api.services.blobs.clone();
+    let blobs = api.uploaded();
     let work = move || {
         check_document(&bytes).map_err(|error| document_refusal(&error, &bytes))?;
         let hash = blobs.put(&bytes)?;
@@ -420,7 +420,7 @@ fn document_refusal(error: &DocumentError, bytes: &[u8]) -> Refusal {
 ))]
 pub(super) async fn blob(State(api): State<Api>, Path(hash): Path<String>) -> Result<Response, ApiError> {
     let hash = self::hash(&hash)?;
-    let full = |_| Refusal::Full { limit: MAX_DOWNLOADS as u64, unit: "downloads at once" };
+    let full = |_| ApiError::busy(MAX_DOWNLOADS, "downloads");
     let permit = api.downloads.clone().try_acquire_owned().map_err(full)?;
     let blobs = api.services.blobs.clone();
     let asked = blobs.clone();

@@ -2,6 +2,7 @@
 
 use super::types::{ErrorBody, ErrorDocument};
 use crate::metrics;
+use crate::proof::Unbuilt;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -26,6 +27,18 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message)
     }
 
+    /// The ledger knows it, and its block is not here any more, or never was.
+    pub(super) fn pruned(what: &str, id: &str) -> Self {
+        let message = format!("the block with {what} {id} is not on this node: ask one that keeps all blocks");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    /// As much is under way as there are places for.
+    pub(super) fn busy(limit: usize, what: &str) -> Self {
+        let message = format!("{limit} {what} are under way, as many as this node has places for; try again soon");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "full", message)
+    }
+
     /// What is asked for is not here.
     pub(super) fn unknown(what: &str, id: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "unknown", format!("there is no {what} {id}"))
@@ -36,9 +49,11 @@ impl ApiError {
 fn status_of(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Unknown { .. } => StatusCode::NOT_FOUND,
-        Refusal::Duplicate { .. } | Refusal::Repeated { .. } | Refusal::Nonce { .. } | Refusal::State { .. } => {
-            StatusCode::CONFLICT
-        }
+        Refusal::Duplicate { .. }
+        | Refusal::Repeated { .. }
+        | Refusal::Nonce { .. }
+        | Refusal::Taken { .. }
+        | Refusal::State { .. } => StatusCode::CONFLICT,
         Refusal::Oversize { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::Funds { .. } => StatusCode::PAYMENT_REQUIRED,
         Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
@@ -50,6 +65,21 @@ fn status_of(refusal: &Refusal) -> StatusCode {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::new(status_of(&refusal), refusal.as_str(), refusal.to_string())
+    }
+}
+
+impl From<Unbuilt> for ApiError {
+    fn from(unbuilt: Unbuilt) -> Self {
+        match unbuilt {
+            Unbuilt::Refused(refusal) => refusal.into(),
+            Unbuilt::Early { height, epoch_ms } => {
+                let wait = epoch_ms.div_ceil(1000);
+                let message = format!(
+                    "epoch {height}, which signs the proof's state, is not decided yet: epochs take {wait} s and more; ask again"
+                );
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "early", message)
+            }
+        }
     }
 }
 

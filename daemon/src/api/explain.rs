@@ -51,7 +51,7 @@ fn build(view: &View<'_>, content: &Content, id: ReceiptId) -> Result<Explained,
         let reason = format!("it is {}, not settled", receipts::receipt_state(view, &record)?);
         return Err(Refusal::State { what: "the receipt", reason }.into());
     };
-    let found = view.0.object(&id.into())?.ok_or_else(unknown)?;
+    let found = view.0.object(&id.into())?.ok_or_else(|| ApiError::pruned("receipt", &id.to_string()))?;
     let verified = Verified::from_disk(found.envelope)?;
     let Object::Receipt(receipt) = verified.object() else { return Err(unknown()) };
     let model: Option<ModelRecord> = view.record(&keys::model(&record.model))?;

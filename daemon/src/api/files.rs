@@ -6,7 +6,7 @@ use super::objects::hash;
 use super::types::{BlobTaken, ErrorDocument};
 use super::view::blocking;
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
@@ -29,8 +29,26 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<BlobTaken>, ApiError> {
-    let hash = hash(&hash_text)?;
-    let full = |_| Refusal::Full { limit: super::MAX_UPLOADS as u64, unit: "uploads at once" };
+    let mut stream = body.into_data_stream();
+    let taken = take(&api, &hash_text, &headers, &mut stream).await;
+    // Whoever is still sending hears the answer only when it is done: a connection that is closed before is reset.
+    let mut left = MAX_ARTIFACT_BYTES;
+    while left > 0
+        && let Some(Ok(chunk)) = stream.next().await
+    {
+        left = left.saturating_sub(chunk.len() as u64);
+    }
+    taken.map(Json)
+}
+
+async fn take(
+    api: &Api,
+    hash_text: &str,
+    headers: &HeaderMap,
+    stream: &mut BodyDataStream,
+) -> Result<BlobTaken, ApiError> {
+    let hash = hash(hash_text)?;
+    let full = |_| ApiError::busy(super::MAX_UPLOADS, "uploads");
     let _permit = api.uploads.acquire().await.map_err(full)?;
     let bytes = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let bytes = bytes.ok_or_else(|| ApiError::malformed("a file is sent with its content-length".to_owned()))?;
@@ -38,13 +56,12 @@ pub(super) async fn put(
         return Err(Refusal::Oversize { what: "the file", got: bytes, limit: MAX_ARTIFACT_BYTES }.into());
     }
     let taken = BlobTaken { hash: hash.to_string(), bytes };
-    let blobs = api.services.blobs.clone();
+    let blobs = api.uploaded();
     let known = blobs.clone();
-    if blocking(move || Ok(known.len(&hash)?)).await? == Some(bytes) {
-        return Ok(Json(taken));
+    if blocking(move || Ok(known.settle(&hash)?)).await? == Some(bytes) {
+        return Ok(taken);
     }
     let mut incoming = blocking(move || Ok(blobs.begin(hash, bytes)?)).await?;
-    let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| ApiError::malformed(format!("the file broke off: {error}")))?;
         incoming = blocking(move || {
@@ -54,5 +71,5 @@ pub(super) async fn put(
         .await?;
     }
     blocking(move || Ok(incoming.finish()?)).await?;
-    Ok(Json(taken))
+    Ok(taken)
 }

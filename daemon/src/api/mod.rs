@@ -42,10 +42,10 @@ use axum::routing::{MethodRouter, get, post, put};
 use error::ApiError;
 use objects::Dropped;
 use protocol::node::Notice;
-use protocol::refusal::Refusal;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use storage::BlobStore;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
@@ -94,6 +94,11 @@ impl Api {
             listeners: bound(MAX_LISTENERS),
             proofs: bound(MAX_PROOFS),
         }
+    }
+
+    /// The documents, for what comes by here.
+    fn uploaded(&self) -> BlobStore {
+        self.services.blobs.leaving(self.services.fetched_bytes)
     }
 
     /// Remembers what was dropped from the pool, so that whoever submitted it can learn why.
@@ -200,9 +205,7 @@ async fn watch(State(watched): State<Watched>, request: Request, next: Next) -> 
     let began = Instant::now();
     let response = match watched.requests.try_acquire() {
         // Health must be told even where everything else is refused.
-        Err(_) if watched.pattern.starts_with("/v1/") => {
-            ApiError::from(Refusal::Full { limit: MAX_REQUESTS as u64, unit: "requests at once" }).into_response()
-        }
+        Err(_) if watched.pattern.starts_with("/v1/") => ApiError::busy(MAX_REQUESTS, "requests").into_response(),
         _permit if is_of_another_page(request.method(), request.headers()) => {
             let reason = "a web page of another address may not change anything here".to_owned();
             ApiError::new(StatusCode::FORBIDDEN, "forbidden", reason).into_response()
@@ -225,7 +228,10 @@ fn is_of_another_page(method: &Method, headers: &HeaderMap) -> bool {
     if method.is_safe() {
         return false;
     }
+    // A page's address whose name leads here all of a sudden passes for our own; but it has that name.
+    let is_rebound = || named("host").is_some_and(|host| !is_literal(host));
     match (named("sec-fetch-site"), named("origin")) {
+        (Some(_), _) | (None, Some(_)) if is_rebound() => true,
         (Some(site), _) => !["same-origin", "none"].contains(&site),
         (None, Some(origin)) => {
             let page = origin.split_once("://").map(|(_, host)| host);
@@ -233,6 +239,16 @@ fn is_of_another_page(method: &Method, headers: &HeaderMap) -> bool {
         }
         (None, None) => false,
     }
+}
+
+/// Is this host, with or without a port, an address or this machine's own name?
+fn is_literal(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name == "localhost" || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// The framework refuses paths and queries that it cannot read in plain text; ours is one form for every error.
@@ -276,6 +292,8 @@ mod tests {
             &[host, ("origin", "http://127.0.0.1:7370"), ("sec-fetch-site", "cross-site")],
             &[host, ("sec-fetch-site", "same-site")],
             &[("origin", "http://127.0.0.1:7370")],
+            &[("host", "rebound.example:7370"), ("origin", "http://rebound.example:7370")],
+            &[("host", "rebound.example"), ("origin", "http://rebound.example"), ("sec-fetch-site", "same-origin")],
         ] {
             assert!(is_refused(&Method::POST, refused) && is_refused(&Method::PUT, refused), "{refused:?}");
             assert!(!is_refused(&Method::GET, refused), "{refused:?}");
@@ -285,6 +303,9 @@ mod tests {
             &[host, ("origin", "http://127.0.0.1:7370")],
             &[host, ("origin", "https://node.example"), ("sec-fetch-site", "same-origin")],
             &[host, ("sec-fetch-site", "none")],
+            &[("host", "localhost:7370"), ("origin", "http://localhost:7370")],
+            &[("host", "[::1]:7370"), ("origin", "http://[::1]:7370"), ("sec-fetch-site", "same-origin")],
+            &[("host", "node.example")],
         ] {
             assert!(!is_refused(&Method::POST, taken), "{taken:?}");
         }

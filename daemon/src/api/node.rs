@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::types::{AccountShown, EpochShown, ErrorDocument, Health, PeerShown, ValidatorShown};
-use super::view::{View, parse, read};
+use super::view::{View, parse, read, read_at_once};
 use super::{Api, MAX_LISTENERS};
 use crate::client::Status;
 use crate::{genesis_file, metrics};
@@ -80,7 +80,7 @@ async fn check(api: &Api) -> Health {
     let services = &api.services;
     let say = |well: bool, otherwise: &str| if well { "ok".to_owned() } else { otherwise.to_owned() };
     let core = tokio::time::timeout(ANSWER_WITHIN, services.driver.ask(|node| node.is_behind())).await;
-    let database = read(services, |view| Ok(view.0.height()?)).await;
+    let database = read_at_once(services, |view| Ok(view.0.height()?)).await;
     let checks = BTreeMap::from([
         ("core".to_owned(), say(matches!(core, Ok(Ok(_))), "it does not answer")),
         ("caught_up".to_owned(), say(!matches!(core, Ok(Ok(true))), "it fetches blocks that others have decided")),
@@ -296,8 +296,8 @@ fn shown(view: &View<'_>, block: &Block, certificate: &Certificate, with_ids: bo
     })
 }
 
-/// What happens, as it happens: server-sent events `committed`, `dropped`, `invalid`, `equivocation`, `badsync`, and
-/// `missed` for a listener that was too slow.
+/// What happens, as it happens: server-sent events `committed`, `dropped`, `invalid`, `equivocation`, `badsync`, `silent`
+/// where this validator keeps out of an epoch, and `missed` for a listener that was too slow.
 #[utoipa::path(get, path = "/v1/events", tag = "node", responses(
     (status = 200, description = "Events", content_type = "text/event-stream", body = String),
     (status = 503, description = "Too many listeners", body = ErrorDocument),
@@ -305,7 +305,7 @@ fn shown(view: &View<'_>, block: &Block, certificate: &Certificate, with_ids: bo
 pub(super) async fn events(
     State(api): State<Api>,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
-    let full = |_| Refusal::Full { limit: MAX_LISTENERS as u64, unit: "listeners" };
+    let full = |_| ApiError::busy(MAX_LISTENERS, "listeners");
     let permit = api.listeners.clone().try_acquire_owned().map_err(full)?;
     let (notices, shutdown) = (api.services.notices.subscribe(), api.services.shutdown.clone());
     let stream = futures::stream::unfold((notices, shutdown, permit), |(mut notices, shutdown, permit)| async move {

@@ -75,7 +75,7 @@ impl Init {
         if let Some(name) = &self.network {
             check_name(name)?;
         }
-        std::fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+        storage::create_folder(&home).with_context(|| format!("cannot create {}", home.display()))?;
         let validator_key = seed_of(&home.join(&config.node.validator_key), KeyKind::Validator)?;
         let peer_id = seed_of(&home.join(&config.node.key), KeyKind::Node)?.public(KeyKind::Node);
         let key = validator_key.secret_key().account();

@@ -5,6 +5,7 @@ use crate::genesis_file;
 use crate::output::{Failure, Paint};
 use crate::trust::{Checkpoint, DAY_MS, DEFAULT_TRUST_DAYS, now_ms};
 use anyhow::Context as _;
+use protocol::genesis::Genesis;
 use protocol::light::Window;
 use protocol::proof::{MAX_PROOF_BYTES, Proved, Trust, verify};
 use serde_json::{Value, json};
@@ -62,7 +63,10 @@ impl Verify {
                  --trust HEIGHT:HASH needs no such faith"
             )
         });
-        context.out.print(&as_json(&proved, note.as_deref()), |paint| as_text(&proved, note.as_deref(), paint))
+        let mut shown = as_json(&proved, note.as_deref());
+        shown["network"] = genesis.network.clone().into();
+        shown["genesis"] = genesis.hash().to_string().into();
+        context.out.print(&shown, |paint| as_text(&proved, &genesis, note.as_deref(), paint))
     }
 }
 
@@ -110,10 +114,12 @@ fn as_json(proved: &Proved, note: Option<&str>) -> Value {
     })
 }
 
-fn as_text(proved: &Proved, note: Option<&str>, paint: Paint) -> String {
+fn as_text(proved: &Proved, genesis: &Genesis, note: Option<&str>, paint: Paint) -> String {
     let (signed, all) = proved.power;
     let mut text = format!("{}\n", paint.good("The proof holds."));
     text += &paint.fields(&[
+        // Whoever was given the genesis file with the proof has only this to compare with what others know.
+        ("network", format!("{}, genesis {}", genesis.network, genesis.hash())),
         ("receipt", proved.id.to_string()),
         ("fee", format!("{} drops, divided in epoch {}", proved.receipt.fee, proved.settlement.height)),
         ("agreed", format!("in the ledger of epoch {}, signed by {signed} of {all} power", proved.height)),

@@ -106,10 +106,12 @@ pub const SCORE_INVALID_WEIGHT: f64 = -1000.0;
 pub const SCORE_DECAY: Duration = Duration::from_secs(3600);
 /// How long the score of a peer that left is kept.
 pub const SCORE_RETAINED: Duration = Duration::from_secs(6 * 3600);
-/// Peers behind one address before each counts against the others; loopback is exempt.
-pub const SCORE_COLOCATED: f64 = 5.0;
-/// Weight of the square of the excess over [`SCORE_COLOCATED`].
-pub const SCORE_COLOCATED_WEIGHT: f64 = -100.0;
+/// Peers behind one address before each counts against the others; loopback is exempt. An office or a data centre may have as
+/// many.
+pub const SCORE_COLOCATED: f64 = 16.0;
+/// Weight of the square of the excess over [`SCORE_COLOCATED`]. Gentle: 39 within [`SCORE_RETAINED`] are not gossiped with, and it
+/// takes 67 until all of them are banned, whatever each of them did.
+pub const SCORE_COLOCATED_WEIGHT: f64 = -1.0;
 /// Breaches of gossipsub's manners (early regrafts, broken promises) that are forgiven.
 pub const SCORE_MANNERS_FORGIVEN: f64 = 6.0;
 /// Weight of the square of the excess over [`SCORE_MANNERS_FORGIVEN`].

@@ -62,6 +62,11 @@ impl Target {
 }
 
 impl Dialer {
+    /// Is this peer one that the configuration names, or that answers where it says?
+    pub(super) fn is_configured(&self, peer: &PeerId) -> bool {
+        self.targets.iter().any(|target| target.is(peer))
+    }
+
     /// All are due at once. An address that names ourselves is left out.
     pub(super) fn new(peers: &[Multiaddr], local: PeerId, now: Instant) -> Self {
         let mut targets: Vec<Target> = Vec::new();

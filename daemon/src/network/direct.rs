@@ -18,9 +18,9 @@ use libp2p::{
     core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
-        NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        NotifyHandler, StreamUpgradeError, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
         behaviour::{ConnectionClosed, ConnectionEstablished},
-        handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
 
@@ -205,11 +205,16 @@ impl ConnectionHandler for Handler {
                 stream.ignore_for_keep_alive();
                 self.outgoing = Outgoing::Idle(stream);
             }
-            ConnectionEvent::DialUpgradeError(_) => {
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
+                // Whoever was only slow to open the stream is asked again with the next message.
+                let (outgoing, reason) = match error {
+                    StreamUpgradeError::NegotiationFailed => (Outgoing::Unsupported, "unsupported"),
+                    _ => (Outgoing::None, "unopened"),
+                };
                 for _ in self.waiting.drain(..) {
-                    counters::direct_dropped("unsupported");
+                    counters::direct_dropped(reason);
                 }
-                self.outgoing = Outgoing::Unsupported;
+                self.outgoing = outgoing;
             }
             _ => {}
         }

@@ -282,7 +282,8 @@ impl Task {
             return Err(Refusal::RateLimited);
         }
         let room = self.events.capacity() > EVENT_RESERVE_CONSENSUS;
-        if !room || !self.inbound.open(peer, protocol, id, now) {
+        let is_configured = self.dialer.is_configured(&peer);
+        if !room || !self.inbound.open(peer, is_configured, protocol, id, now) {
             return Err(Refusal::Busy);
         }
         Ok(bytes)

@@ -103,13 +103,22 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
-    /// Takes a place for a request; false if there is none, for anybody or for this peer.
-    pub(super) fn open(&mut self, peer: PeerId, protocol: Protocol, id: InboundRequestId, now: Instant) -> bool {
+    /// Takes a place for a request; false if there is none, for anybody or for this peer. A quarter is left to the peers of the
+    /// configuration: names cost nothing, and a few that read slowly can hold all the others.
+    pub(super) fn open(
+        &mut self,
+        peer: PeerId,
+        is_configured: bool,
+        protocol: Protocol,
+        id: InboundRequestId,
+        now: Instant,
+    ) -> bool {
         let same = self.open.iter().filter(|((open, _), _)| *open == protocol);
         let (all, of_peer) =
             same.fold((0, 0), |(all, of_peer), (_, (from, _))| (all + 1, of_peer + usize::from(*from == peer)));
         let places = protocol.in_flight();
-        if all >= places || of_peer >= places / REQUESTS_IN_PART {
+        let open = if is_configured { places } else { places - places / 4 };
+        if all >= open || of_peer >= places / REQUESTS_IN_PART {
             return false;
         }
         self.open.insert((protocol, id), (peer, now));

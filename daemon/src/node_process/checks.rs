@@ -126,6 +126,26 @@ impl Checks {
     }
 }
 
+/// A test's hold on all places.
+#[cfg(test)]
+pub(super) struct Full(Arc<Shared>);
+
+#[cfg(test)]
+impl Checks {
+    /// Takes all places, until what this gives is dropped.
+    pub(super) fn fill(&self) -> Full {
+        lock(&self.0.0.waiting).weight = MAX_WAITING;
+        Full(self.0.0.clone())
+    }
+}
+
+#[cfg(test)]
+impl Drop for Full {
+    fn drop(&mut self) {
+        lock(&self.0.waiting).weight = 0;
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         lock(&self.0.waiting).stopped = true;

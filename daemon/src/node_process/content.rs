@@ -5,7 +5,7 @@
 
 use super::alive::{PanicGuard, caught};
 use super::driver::DriverHandle;
-use super::hosting::MAX_FOLDED_BYTES;
+use super::hosting::{FETCHED_AT_ONCE, MAX_FOLDED_BYTES};
 use super::known::{KnownError, KnownTexts, TooMuchKnown, judge};
 use super::models::Models;
 use super::quote::{self, Quote};
@@ -45,6 +45,8 @@ pub(super) enum ContentError {
     Length { title: String, contribution: ContributionId, said: u64, got: u64 },
     #[error("the texts of contribution {contribution:?} take more than {MAX_FOLDED_BYTES} bytes once they are folded")]
     Folded { contribution: String },
+    #[error("its turn is over; what came of it is gone on with")]
+    TurnOver,
     #[error(transparent)]
     Blob(#[from] storage::BlobError),
     #[error(transparent)]
@@ -97,6 +99,8 @@ pub(super) struct Shared {
     pub(super) models: Models,
     /// This node's account, by which rows are drawn.
     pub(super) address: Account,
+    /// For whoever fetches a manifest's documents.
+    pub(super) fetching: Semaphore,
     /// For whoever indexes a manifest and takes in what it says: one at a time, as each has much in memory.
     pub(super) indexing: Semaphore,
     /// For whoever measures a contribution for the API: one at a time, for the same reason.
@@ -129,6 +133,7 @@ impl Content {
             known,
             models: Models::default(),
             address,
+            fetching: Semaphore::new(FETCHED_AT_ONCE),
             indexing: Semaphore::new(1),
             measuring: Arc::new(Semaphore::new(1)),
         });

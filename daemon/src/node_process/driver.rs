@@ -162,7 +162,8 @@ impl DriverHandle {
             }
             let (count, (reply, answer)) = (part.len(), oneshot::channel());
             let sent = self.try_send(Message::Submit(part, reply));
-            parts.push((count, sent.map(|()| answer).map_err(|_| full())));
+            let refused = |_| if self.objects.is_closed() { stopping() } else { full() };
+            parts.push((count, sent.map(|()| answer).map_err(refused)));
         }
         let mut results = Vec::new();
         for (count, answer) in parts {
@@ -246,6 +247,17 @@ pub struct Lanes {
     objects: mpsc::Receiver<Message>,
 }
 
+#[cfg(test)]
+impl Lanes {
+    pub(super) async fn next_urgent(&mut self) -> Option<Message> {
+        self.urgent.recv().await
+    }
+
+    pub(super) async fn next_object(&mut self) -> Option<Message> {
+        self.objects.recv().await
+    }
+}
+
 /// A gossiped message whose objects are being judged.
 #[derive(Debug)]
 struct Judged {
@@ -323,7 +335,7 @@ impl<O: Outside> Driver<O> {
         lanes: Lanes,
         status: watch::Sender<Status>,
     ) -> Self {
-        Self {
+        let mut driver = Self {
             node,
             store,
             outside,
@@ -337,7 +349,10 @@ impl<O: Outside> Driver<O> {
             asked: BTreeMap::new(),
             tokens: 0,
             unsynced: Vec::new(),
-        }
+        };
+        // Peers may ask before the first turn.
+        driver.show_status(driver.clock.now_ms());
+        driver
     }
 
     /// Runs until the last handle is gone or `stop` is cancelled. Call it in a thread of its own.
@@ -485,8 +500,9 @@ impl<O: Outside> Driver<O> {
         }
         let began = Instant::now();
         self.store.write(&self.unsynced).map_err(DriverError::Write)?;
+        let logged = |write: &Write| if let Write::Wal { entry, .. } = write { entry.len() } else { 0 };
+        metrics::store_write(began.elapsed(), self.unsynced.iter().map(logged).sum());
         self.unsynced.clear();
-        metrics::store_write(began.elapsed());
         Ok(())
     }
 
@@ -599,33 +615,4 @@ fn log_notice(notice: &Notice) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The verdict on a message of objects with these verdicts: a(ccepted), i(gnored), r(ejected).
-    #[test]
-    fn a_message_is_judged_as_a_whole() {
-        for (objects, expect) in [
-            ("a", Verdict::Accept),
-            ("i", Verdict::Ignore("known")),
-            ("r", Verdict::Reject("signature")),
-            ("aaaa", Verdict::Accept),
-            ("aiai", Verdict::Accept),
-            ("aiiai", Verdict::Ignore("known")),
-            ("aiii", Verdict::Ignore("known")),
-            ("aaar", Verdict::Reject("signature")),
-            ("riii", Verdict::Reject("signature")),
-        ] {
-            let mut judged = Judged::new(objects.len());
-            for (at, each) in objects.chars().enumerate() {
-                assert_eq!(judged.waiting, objects.len() - at, "{objects}");
-                judged.count(match each {
-                    'a' => Verdict::Accept,
-                    'i' => Verdict::Ignore("known"),
-                    _ => Verdict::Reject("signature"),
-                });
-            }
-            assert_eq!((judged.waiting, judged.verdict()), (0, expect), "{objects}");
-        }
-    }
-}
+mod tests;

@@ -9,6 +9,8 @@ use super::checks::Checks;
 use super::driver::{DriverHandle, Message};
 use crate::metrics;
 use crate::network::{Fault, NetworkHandle, Protocol};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use libp2p::PeerId;
 use protocol::block::{Block, CompactBlock, MissingParts, Parts};
 use protocol::envelope::Verified;
@@ -16,7 +18,7 @@ use protocol::ids::{BlockId, ObjectId};
 use protocol::node::{Input, Peer, PoolAnswer, PoolQuestion};
 use protocol::objects::Envelope;
 use protocol::wire::{self, Request, Response};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -26,8 +28,12 @@ use tokio::sync::watch;
 const FETCH_RETRY: Duration = Duration::from_millis(40);
 /// Rounds of asking before a proposed block is given up; its round of agreement is over long before.
 const FETCH_ROUNDS: u32 = 200;
-/// How long one peer may take to answer with a proposed block before the next is asked.
+/// How long one peer may take to answer with a proposed block before the next is asked as well. The first may go on: a whole
+/// block may have megabytes.
 const FETCH_PATIENCE: Duration = Duration::from_secs(2);
+/// How long one peer may take to answer with decided blocks: a little less than the core waits for it, so that no answer is
+/// taken for that to the next request.
+const DECIDED_PATIENCE: Duration = Duration::from_millis(4_500);
 /// Proposed blocks that are offered at once; older heights leave when a new one is committed.
 const MAX_OFFERED: usize = 128;
 
@@ -74,6 +80,14 @@ impl Offered {
     }
 }
 
+/// What an answer about a proposed block brings.
+enum Got {
+    All(Input),
+    /// So many of the parts that were asked for.
+    Some(usize, Input),
+    Nothing,
+}
+
 /// Asks peers for what the core wants. Cheap to clone.
 #[derive(Clone)]
 pub struct Fetcher {
@@ -95,12 +109,12 @@ impl Fetcher {
         let request = if whole { Request::BlockById(id) } else { Request::CompactBlock(id) };
         let input = move |response, peer: PeerId| match response {
             Response::Block(Some(block)) if block.id() == id && block.header.body == block.body.hash() => {
-                Some(Input::Block(Box::new(block)))
+                Got::All(Input::Block(Box::new(block)))
             }
             Response::CompactBlock(Some(block)) if block.header.id() == id => {
-                Some(Input::Compact { block: Box::new(block), peer: Peer(peer.to_bytes()) })
+                Got::All(Input::Compact { block: Box::new(block), peer: Peer(peer.to_bytes()) })
             }
-            _ => None,
+            _ => Got::Nothing,
         };
         self.fetch(id, height, peer, request, input);
     }
@@ -111,37 +125,38 @@ impl Fetcher {
         let (envelopes, settlements) = (missing.objects.len(), missing.settlements.len());
         let all = move |parts: &Parts| parts.envelopes.len() == envelopes && parts.settlements.len() == settlements;
         let input = move |response, _| match response {
-            Response::Parts(parts) if all(&parts) => Some(Input::Parts { id, parts: Box::new(parts) }),
-            _ => None,
+            Response::Parts(parts) if all(&parts) => Got::All(Input::Parts { id, parts: Box::new(parts) }),
+            Response::Parts(parts) => match parts.envelopes.len() + parts.settlements.len() {
+                0 => Got::Nothing,
+                count => Got::Some(count, Input::Parts { id, parts: Box::new(parts) }),
+            },
+            _ => Got::Nothing,
         };
         self.fetch(id, height, peer, Request::Parts { id, missing }, input);
     }
 
     /// Asks for something about a proposed block, this peer first and then all others, until `input` makes something of an
     /// answer.
+    ///
+    /// If nobody has all of it, most of it is handed in: whoever sent the block in short may have named parts that it does not
+    /// have, and the core asks for the whole block when parts do not fit.
     fn fetch(
         &self,
         id: BlockId,
         height: u64,
         first: &Peer,
         request: Request,
-        input: impl Fn(Response, PeerId) -> Option<Input> + Send + 'static,
+        input: impl Fn(Response, PeerId) -> Got + Send + Sync + 'static,
     ) {
         let (fetcher, first) = (self.clone(), PeerId::from_bytes(&first.0).ok());
         let request = wire::encode_request(&request);
         self.runtime.spawn(async move {
-            let network = &fetcher.network;
             for _ in 0..FETCH_ROUNDS {
-                let others = network.peers().into_iter().map(|peer| peer.peer).filter(|peer| Some(*peer) != first);
-                for peer in first.into_iter().chain(others) {
-                    if *fetcher.height.borrow() >= height {
-                        return;
-                    }
-                    let answer = network.request_within(peer, Protocol::Block, request.clone(), FETCH_PATIENCE).await;
-                    let response = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
-                    if let Some(input) = response.and_then(|response| input(response, peer)) {
-                        return fetcher.driver.input(input).await;
-                    }
+                if let Some(input) = fetcher.ask_all(first, height, &request, &input).await {
+                    return fetcher.driver.input(input).await;
+                }
+                if *fetcher.height.borrow() >= height {
+                    return;
                 }
                 tokio::time::sleep(FETCH_RETRY).await;
             }
@@ -150,12 +165,54 @@ impl Fetcher {
         });
     }
 
+    /// Asks all peers once, this one first; the next one when one answered in vain, or let it wait. None where nobody has any of
+    /// it, or the height is decided.
+    async fn ask_all(
+        &self,
+        first: Option<PeerId>,
+        height: u64,
+        request: &[u8],
+        input: &impl Fn(Response, PeerId) -> Got,
+    ) -> Option<Input> {
+        let network = &self.network;
+        let others = network.peers().into_iter().map(|peer| peer.peer).filter(|peer| Some(*peer) != first);
+        let mut waiting: VecDeque<PeerId> = first.into_iter().chain(others).collect();
+        let mut asked = FuturesUnordered::new();
+        let mut most: Option<(usize, Input)> = None;
+        while *self.height.borrow() < height {
+            let is_last = waiting.is_empty();
+            if let Some(peer) = waiting.pop_front() {
+                let answer = network.request(peer, Protocol::Block, request.to_vec());
+                asked.push(async move { (peer, answer.await) });
+            }
+            match tokio::time::timeout(FETCH_PATIENCE, asked.next()).await {
+                Ok(Some((peer, answer))) => {
+                    let response = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
+                    match response.map_or(Got::Nothing, |response| input(response, peer)) {
+                        Got::All(input) => return Some(input),
+                        Got::Some(count, input) if most.as_ref().is_none_or(|(most, _)| *most < count) => {
+                            most = Some((count, input));
+                        }
+                        Got::Some(..) | Got::Nothing => {}
+                    }
+                }
+                // All have answered.
+                Ok(None) => break,
+                // Whoever is slow has the protocol's own time, unless there is something to go on with.
+                Err(_) if is_last && most.is_some() => break,
+                Err(_) => {}
+            }
+        }
+        most.map(|(_, input)| input)
+    }
+
     /// Asks a peer for decided blocks.
     pub(super) fn decided(&self, peer: Peer, from: u64, count: u32) {
         let fetcher = self.clone();
         self.runtime.spawn(async move {
             let request = Request::Blocks { from, count };
-            let blocks = match fetcher.ask(&peer, Protocol::Block, &request).await {
+            let asked = fetcher.ask(&peer, Protocol::Block, &request);
+            let blocks = match tokio::time::timeout(DECIDED_PATIENCE, asked).await.ok().flatten() {
                 Some(Response::Blocks(blocks)) => blocks,
                 _ => Vec::new(),
             };
@@ -188,7 +245,10 @@ impl Fetcher {
     async fn take(self, peer: Peer, mut asked: BTreeSet<ObjectId>, mut envelopes: Vec<Envelope>) {
         envelopes.retain(|envelope| asked.remove(&envelope.id()));
         let given = envelopes.len();
-        let checked = self.checks.check(envelopes).await.unwrap_or_default();
+        let Ok(checked) = self.checks.check(envelopes).await else {
+            // They were not checked: too many wait for that here, or it failed. Neither is the peer's fault.
+            return self.driver.input(Input::Answered { peer, answer: None }).await;
+        };
         let good: Vec<Verified> = checked.into_iter().flatten().collect();
         metrics::reconciled(good.len());
         if good.len() < given
@@ -211,5 +271,85 @@ impl Fetcher {
             tracing::debug!(peer = %id, protocol = protocol.as_str(), "no answer: {error}");
         }
         wire::decode_response(&answer.ok()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::driver::{self, Lanes};
+    use super::super::test_network::{answering, connected, start};
+    use super::*;
+    use crate::network::Refusal;
+    use protocol::crypto::SecretKey;
+    use protocol::envelope::seal;
+    use protocol::ids::Hash32;
+    use protocol::objects::{Action, Drops, Object, Operation};
+
+    const GENESIS: Hash32 = Hash32([1; 32]);
+
+    fn transfer(nonce: u64) -> Envelope {
+        let key = SecretKey::from_seed([1; 32]);
+        let action = Action::Transfer { to: key.account(), amount: Drops(1) };
+        let operation = Operation { account: key.account(), nonce, fee: Drops(1), action };
+        seal(&Object::Operation(operation), &[&key], &GENESIS).expect("sealed")
+    }
+
+    /// Somebody who asks, beside peers that answer.
+    async fn asker(addresses: Vec<libp2p::Multiaddr>) -> (Fetcher, Lanes, watch::Sender<u64>) {
+        let peers = addresses.len();
+        let (network, events) = start(9, addresses).await;
+        // Kept, so that the network goes on.
+        std::mem::forget(events);
+        connected(&network, peers).await;
+        let (driver, lanes, _) = driver::queue();
+        let (height, watched) = watch::channel(0);
+        let (panics, _) = super::super::alive::Panics::channel();
+        let checks = Checks::start(GENESIS, &panics).expect("threads");
+        (Fetcher { network, driver, checks, runtime: Handle::current(), height: watched }, lanes, height)
+    }
+
+    /// A peer that sent a block in short may name a part that the block does not have. Nobody has all parts then, and what there
+    /// is goes to the core, which asks for the whole block, long before all rounds of asking are over.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn parts_that_nobody_has_all_of_do_not_hold_a_block_up() {
+        let none = |_| Ok(Response::Parts(Parts::default()));
+        let one = |_| Ok(Response::Parts(Parts { envelopes: vec![transfer(0)], settlements: Vec::new() }));
+        let (first, liar) = answering(1, none).await;
+        let (second, _) = answering(2, one).await;
+        let (fetcher, mut lanes, _height) = asker(vec![first, second]).await;
+        let missing = MissingParts { objects: vec![0, 1], settlements: Vec::new() };
+        fetcher.parts(BlockId([7; 32]), 5, &Peer(liar.to_bytes()), missing);
+        let Some(Message::Input(input)) = lanes.next_urgent().await else { panic!("an input") };
+        let Input::Parts { id, parts } = *input else { panic!("{input:?} is not parts") };
+        assert_eq!((id, parts.envelopes), (BlockId([7; 32]), vec![transfer(0)]));
+    }
+
+    /// Objects of another pool whose signatures are false are that peer's fault; that this node has no room to check them is not.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_answers_honestly_is_not_blamed_for_our_own_haste() {
+        let mut wrong = transfer(1);
+        wrong.signatures[0].1.0[0] ^= 1;
+        let given = vec![transfer(0), wrong];
+        let ids: Vec<ObjectId> = given.iter().map(Envelope::id).collect();
+        let (address, id) = answering(1, move |request| match request {
+            Request::Pool(PoolQuestion::Objects(_)) => Ok(Response::Pool(PoolAnswer::Objects(given.clone()))),
+            _ => Err(Refusal::NotFound),
+        })
+        .await;
+        let (fetcher, mut lanes, _height) = asker(vec![address]).await;
+        let strikes =
+            || fetcher.network.peers().into_iter().find(|peer| peer.peer == id).map_or(0, |peer| peer.strikes);
+        let full = fetcher.checks.fill();
+        fetcher.pool(Peer(id.to_bytes()), PoolQuestion::Objects(ids.clone()));
+        let Some(Message::Input(input)) = lanes.next_urgent().await else { panic!("an input") };
+        assert!(matches!(*input, Input::Answered { answer: None, .. }), "{input:?}");
+        assert_eq!(strikes(), 0);
+        drop(full);
+        fetcher.pool(Peer(id.to_bytes()), PoolQuestion::Objects(ids));
+        let Some(Message::Fetched(objects, _)) = lanes.next_object().await else { panic!("objects") };
+        assert_eq!(objects.iter().map(|object| object.envelope().clone()).collect::<Vec<_>>(), [transfer(0)]);
+        while strikes() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

@@ -24,8 +24,7 @@ use protocol::slice::{self, Grain};
 use protocol::wire::{self, Request, Response};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use storage::{BlobStore, Incoming};
-use tokio::sync::Semaphore;
+use storage::{BlobError, BlobStore, Incoming};
 
 /// Bytes of one slice: with its hashes it stays below the answer's limit.
 const SLICE_BYTES: u64 = 1024 * 1024;
@@ -34,7 +33,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// The longest wait between two tries.
 const MAX_RETRY: Duration = Duration::from_secs(30);
 /// Manifests whose content is fetched at once; the others wait, so that no peer is asked for all of them together.
-static FETCHING: Semaphore = Semaphore::const_new(4);
+pub(super) const FETCHED_AT_ONCE: usize = 4;
 /// How long one of them is fetched before the next has its turn: whoever answers slowly keeps others waiting no longer.
 const TURN: Duration = Duration::from_secs(60);
 /// Bytes of memory that indexing takes, about.
@@ -96,6 +95,8 @@ impl Shared {
                         metrics::refused("content", "content");
                         return tracing::warn!(manifest = %manifest, "not attested: {error}");
                     }
+                    // What came of it is gone on with, once the others have had theirs.
+                    Err(ContentError::TurnOver) => wait = FIRST_RETRY,
                     Err(error) => {
                         tracing::warn!(manifest = %manifest, wait_ms = wait.as_millis(), "content is not here yet: {error}");
                         tokio::time::sleep(wait).await;
@@ -107,11 +108,11 @@ impl Shared {
     }
 
     async fn take_in(self: Arc<Self>, id: ManifestId) -> Result<TakenIn, ContentError> {
-        let fetching = FETCHING.acquire().await.map_err(|error| ContentError::Other(error.to_string()))?;
+        let fetching = self.fetching.acquire().await.map_err(|error| ContentError::Other(error.to_string()))?;
         let began = Instant::now();
-        let turn = tokio::time::Instant::now() + TURN;
         let shared = self.clone();
         let (manifest, objects) = blocking(move || shared.read(id)).await?;
+        let turn = tokio::time::Instant::now() + TURN;
         let mut contributions = Vec::with_capacity(objects.len());
         for (contribution, object) in objects {
             let shared = self.clone();
@@ -125,8 +126,8 @@ impl Shared {
                 if !blocking(move || Ok(shared.is_wanted(&id))).await? {
                     return Ok(TakenIn::NotWanted);
                 }
-                let over = |_| ContentError::Other("its turn is over; what came of it is gone on with".to_owned());
-                tokio::time::timeout_at(turn, self.fetch_document(&manifest.host, &document)).await.map_err(over)??;
+                let fetched = tokio::time::timeout_at(turn, self.fetch_document(&manifest.host, &document)).await;
+                fetched.map_err(|_| ContentError::TurnOver)??;
             }
             contributions.push((contribution, object));
         }
@@ -221,12 +222,17 @@ impl Shared {
         for document in &object.documents {
             match self.blobs.len(&document.hash)? {
                 Some(got) if got == document.bytes => {}
-                // What it says of its length decides what its contributor is paid.
-                Some(got) => {
-                    let (title, said) = (document.title.clone(), document.bytes);
-                    return Err(ContentError::Length { title, contribution, said, got });
-                }
                 None => missing.push(document.clone()),
+                Some(got) => match self.blobs.check(&document.hash) {
+                    // What it says of its length decides what its contributor is paid.
+                    Ok(true) => {
+                        let (title, said) = (document.title.clone(), document.bytes);
+                        return Err(ContentError::Length { title, contribution, said, got });
+                    }
+                    // Damage on this disk is nobody's lie.
+                    Ok(false) | Err(BlobError::Damaged { .. }) => missing.push(document.clone()),
+                    Err(error) => return Err(error.into()),
+                },
             }
         }
         Ok(missing)
@@ -240,9 +246,14 @@ impl Shared {
     /// The index of a manifest's contributions, in order of admission: what is on the disk if it is that, else a new one.
     fn open_or_build(&self, id: ManifestId, contributions: &[Admitted]) -> Result<Index, ContentError> {
         let folder = self.folder.join(id.to_string());
-        match Index::open(&folder) {
-            Ok(index) if index.fold() == FOLDED && holds(&index, contributions)? => return Ok(index),
-            Ok(_) => {
+        // What is damaged may show only where it is looked into.
+        let opened = Index::open(&folder).and_then(|index| {
+            let is_it = index.fold() == FOLDED && holds(&index, contributions)?;
+            Ok(is_it.then_some(index))
+        });
+        match opened {
+            Ok(Some(index)) => return Ok(index),
+            Ok(None) => {
                 tracing::warn!(manifest = %id, "the index on the disk is of other contributions, or of another kind; it is made again")
             }
             Err(IndexError::Missing { .. }) => {}
@@ -375,11 +386,11 @@ async fn fetch_file(
     let (blobs, wanted) = (blobs.clone(), document.clone());
     let begun = blocking(move || match blobs.len(&wanted.hash)? {
         Some(got) if got == wanted.bytes => Ok(None),
-        Some(got) => {
+        Some(got) if matches!(blobs.check(&wanted.hash), Ok(true)) => {
             let Document { title, bytes, .. } = wanted;
             Err(ContentError::Other(format!("{title:?} has {got} bytes, and not the {bytes} that are said")))
         }
-        None => Ok(Some(blobs.resume(wanted.hash, wanted.bytes)?)),
+        _ => Ok(Some(blobs.resume(wanted.hash, wanted.bytes)?)),
     });
     let Some(mut incoming) = begun.await? else { return Ok(()) };
     let host = PeerId::from_bytes(host).ok();
@@ -462,26 +473,12 @@ fn holds(index: &Index, contributions: &[Admitted]) -> Result<bool, IndexError> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_network::{answering, connected, start};
     use super::*;
-    use crate::network::{self, NetworkConfig, NetworkEvent, Refusal};
-    use libp2p::{Multiaddr, multiaddr};
+    use crate::network::Refusal;
+    use libp2p::Multiaddr;
     use protocol::ids::Hash32;
     use std::sync::Mutex;
-    use tokio::sync::mpsc;
-
-    async fn start(seed: u8, peers: Vec<Multiaddr>) -> (NetworkHandle, mpsc::Receiver<NetworkEvent>) {
-        let config = NetworkConfig {
-            keypair_seed: [seed; 32],
-            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")],
-            peers,
-            external: Vec::new(),
-            mdns: false,
-            network: "testnet".to_owned(),
-            genesis8: "0123abcd".to_owned(),
-            memory_limit_bytes: None,
-        };
-        network::start(config).await.expect("a network")
-    }
 
     /// What a peer does when it is asked for the slice at an offset, the so-many-th time that it is asked for any.
     type Habit = fn(usize, u64) -> Result<(), Refusal>;
@@ -495,29 +492,18 @@ mod tests {
 
     impl Peer {
         async fn start(seed: u8, blobs: BlobStore, habit: Habit) -> Self {
-            let (handle, mut events) = start(seed, Vec::new()).await;
-            let address = loop {
-                if let Some(NetworkEvent::Listening { addr }) = events.recv().await {
-                    break addr.with(multiaddr::Protocol::P2p(handle.local_peer_id()));
-                }
+            let asked: Arc<Mutex<Vec<u64>>> = Arc::default();
+            let noted = asked.clone();
+            let answer = move |request| {
+                let Request::Blob { hash, offset, len, size } = request else { return Err(Refusal::NotFound) };
+                let mut noted = noted.lock().expect("unharmed");
+                let turn = noted.len();
+                noted.push(offset);
+                habit(turn, offset)?;
+                Ok(Response::Blob(blobs.slice(&hash, size, offset..offset + len).expect("a slice")))
             };
-            let peer = Peer { address, id: handle.local_peer_id(), asked: Arc::default() };
-            let asked = peer.asked.clone();
-            tokio::spawn(async move {
-                let _running = handle;
-                while let Some(event) = events.recv().await {
-                    let NetworkEvent::Request { data, reply, .. } = event else { continue };
-                    let Ok(Request::Blob { hash, offset, len, size }) = wire::decode_request(&data) else { continue };
-                    let turn = asked.lock().expect("unharmed").len();
-                    asked.lock().expect("unharmed").push(offset);
-                    let slice = || blobs.slice(&hash, size, offset..offset + len).expect("a slice");
-                    let _ = match habit(turn, offset) {
-                        Ok(()) => reply.send(wire::encode_response(&Response::Blob(slice()))),
-                        Err(reason) => reply.refuse(reason),
-                    };
-                }
-            });
-            peer
+            let (address, id) = answering(seed, answer).await;
+            Self { address, id, asked }
         }
 
         fn take_asked(&self) -> Vec<u64> {
@@ -556,12 +542,7 @@ mod tests {
 
         let blobs = Arc::new(store("own"));
         let (network, _events) = start(3, vec![host.address.clone()]).await;
-        let connected = |network: NetworkHandle, count| async move {
-            while network.peers().len() < count {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        connected(network.clone(), 1).await;
+        connected(&network, 1).await;
         let fetched = fetch_file(&blobs, &network, &host.id.to_bytes(), &documents[0]).await;
         assert!(matches!(fetched, Err(ContentError::NoPeer { .. })), "{fetched:?}");
         assert_eq!((host.take_asked(), blobs.used()), (vec![0, SLICE_BYTES], SLICE_BYTES));
@@ -570,7 +551,7 @@ mod tests {
         // The next start knows one peer more.
         let blobs = Arc::new(store("own"));
         let (network, _events) = start(4, vec![host.address.clone(), other.address.clone()]).await;
-        connected(network.clone(), 2).await;
+        connected(&network, 2).await;
         fetch_file(&blobs, &network, &host.id.to_bytes(), &documents[0]).await.expect("fetched");
         assert_eq!(host.take_asked(), [SLICE_BYTES]);
         assert_eq!(other.take_asked(), [SLICE_BYTES, SLICE_BYTES, SLICE_BYTES, 2 * SLICE_BYTES], "twice it was busy");
@@ -582,5 +563,13 @@ mod tests {
                 Some(document.bytes)
             );
         }
+
+        // What is damaged on this disk is fetched again.
+        let hash = documents[0].hash.to_string();
+        std::fs::write(folder.path().join("own").join(&hash[..2]).join(&hash[2..]), b"half of it").expect("damaged");
+        host.take_asked();
+        let fetched = fetch_file(&blobs, &network, &other.id.to_bytes(), &documents[0]).await;
+        fetched.expect("fetched again");
+        assert!(blobs.check(&documents[0].hash).expect("unharmed"));
     }
 }

@@ -153,7 +153,8 @@ impl Ingest {
         let genesis = self.genesis;
         let own = self.driver.status().height;
         tokio::spawn(async move {
-            let answer = network.request(peer, Protocol::Status, wire::encode_request(&Request::Status)).await;
+            let request = wire::encode_request(&Request::Status);
+            let answer = network.request_patiently(peer, Protocol::Status, request).await;
             let status = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
             if let Some(Response::Status { height, genesis: theirs, lowest, .. }) = status
                 && theirs == genesis

@@ -17,6 +17,8 @@ pub mod quote;
 pub mod recorder;
 pub mod snapshots;
 pub mod state_sync;
+#[cfg(test)]
+mod test_network;
 
 use crate::api;
 use crate::config::Config;
@@ -46,7 +48,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Notices that a slow listener may be behind before it misses some.
 const NOTICE_QUEUE: usize = 1024;
-/// How long the driver may take to finish its last batch.
+/// The part of the documents' quota that is for what the network agreed on, and not for uploads.
+const FETCHED_PART: u64 = 4;
+/// How long the driver may take to finish its last batch, and the API to answer what is open.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Everything that the API reads from and writes to.
@@ -64,6 +68,8 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// The documents.
     pub blobs: Arc<BlobStore>,
+    /// Bytes of their quota that uploads leave to what is fetched.
+    pub fetched_bytes: u64,
     /// Indexed content.
     pub content: Content,
     /// Peers.
@@ -167,6 +173,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         checks,
         store: store.clone(),
         blobs,
+        fetched_bytes: config.storage.blob_quota_bytes / FETCHED_PART,
         content,
         network: network.clone(),
         notices,
@@ -183,7 +190,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
     })?;
     let mut ingest = tokio::spawn(ingest.run(events));
     let mut making = tokio::spawn(making);
-    let api = tokio::spawn(api::serve(listener, services, shutdown.clone()));
+    let mut api = tokio::spawn(api::serve(listener, services, shutdown.clone()));
 
     let mut driver_end = driver_end;
     let outcome = tokio::select! {
@@ -195,7 +202,7 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
             Ok(Err(error)) => Err(anyhow::Error::new(error)),
             Err(_) => Err(anyhow::anyhow!("the driver's thread ended unexpectedly")),
         },
-        served = api => match served {
+        served = &mut api => match served {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error),
             Err(error) => Err(error.into()),
@@ -215,6 +222,10 @@ pub async fn run(config: Config, keys: NodeKeys, genesis: Genesis, shutdown: Can
         tracing::error!("stopping: {error:#}");
     }
     shutdown.cancel();
+    // Requests that are open have a moment to be answered, which takes the driver.
+    if !api.is_finished() {
+        let _ = tokio::time::timeout(STOP_WITHIN, &mut api).await;
+    }
     stop_driver.cancel();
     // The last batch is written; then nothing is left to lose.
     if !driver_end.is_terminated() {
@@ -250,7 +261,7 @@ fn network_config(config: &Config, keys: &NodeKeys, genesis: &Genesis) -> Networ
 
 fn open_store(config: &Config, genesis: &Genesis) -> anyhow::Result<RocksStore> {
     let path = state_sync::database(config);
-    std::fs::create_dir_all(&config.storage.path)
+    storage::create_folder(&config.storage.path)
         .with_context(|| format!("the folder {} cannot be made", config.storage.path.display()))?;
     let store = RocksStore::open_or_create(&path, genesis)?;
     if let Some(height) = store.forgotten_signature() {

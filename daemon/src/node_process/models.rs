@@ -35,8 +35,6 @@ const QUERY_TRIES: u32 = 8;
 const SCORING_THREADS: usize = 2;
 /// The row that stands for all of them, where the artifact as a whole is wrong.
 const FIRST_ROW: RowName = RowName { fisher: false, index: 0 };
-/// Bytes of a file that are read and hashed at once.
-const HASHED_AT_ONCE: u64 = 1 << 20;
 
 /// The models whose rows are here.
 #[derive(Debug)]
@@ -362,7 +360,8 @@ impl Shared {
     }
 
     async fn query_audited(self: Arc<Self>, id: ReceiptId) -> Result<bool, ModelError> {
-        let Object::Receipt(receipt) = self.object("receipt", id.into())? else {
+        let shared = self.clone();
+        let Object::Receipt(receipt) = self.aside(move || shared.object("receipt", id.into())).await?? else {
             return Err(ContentError::Missing { what: "receipt", id: id.into() }.into());
         };
         let loaded = self.clone().load(receipt.model, None).await?;
@@ -375,11 +374,16 @@ impl Shared {
         turns: &Semaphore,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ModelError> {
-        let other = |error: String| ModelError::Content(ContentError::Other(error));
-        let turn = turns.acquire().await.map_err(|error| other(error.to_string()))?;
-        let done = self.runtime.spawn_blocking(work).await.map_err(|error| other(error.to_string()))?;
+        let turn = turns.acquire().await.map_err(|error| ContentError::Other(error.to_string()))?;
+        let done = self.aside(work).await?;
         drop(turn);
         Ok(done)
+    }
+
+    /// Works in a thread that may block: a lookup on the disk reads a whole block, and there may be thousands.
+    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ModelError> {
+        let done = self.runtime.spawn_blocking(work).await;
+        done.map_err(|error| ContentError::Other(error.to_string()).into())
     }
 
     /// The rows that a model's builder offers, if they are of this root; of those that count, any.
@@ -406,7 +410,8 @@ impl Shared {
             return Ok(loaded);
         }
         // Of rows that count as of those that are offered: by now their root is known.
-        let parts = self.parts(&id, Some(&root))?;
+        let shared = self.clone();
+        let parts = self.aside(move || shared.parts(&id, Some(&root))).await??;
         for (host, file) in parts.files() {
             self.fetch_document(host, file).await?;
         }
@@ -464,23 +469,13 @@ impl Shared {
         if !matches!(error, ModelError::Wrong { .. }) {
             return error;
         }
-        let damaged = parts.files().find(|(_, file)| !self.is_whole(file).unwrap_or(false));
-        damaged.map_or(error, |(_, file)| {
-            let what =
-                format!("{} ({}) is damaged on this disk; remove it, and it is fetched again", file.title, file.hash);
+        // All that are damaged, as each is missing from then on, and fetched again.
+        let is_damaged = |file: &Document| !self.blobs.check(&file.hash).unwrap_or(false);
+        let damaged: Vec<&Document> = parts.files().map(|(_, file)| file).filter(|file| is_damaged(file)).collect();
+        damaged.first().map_or(error, |file| {
+            let what = format!("{} ({}) was damaged on this disk; it is fetched again", file.title, file.hash);
             ContentError::Other(what).into()
         })
-    }
-
-    fn is_whole(&self, file: &Document) -> Result<bool, ModelError> {
-        let (mut hasher, mut at) = (blake3::Hasher::new(), 0);
-        while at < file.bytes {
-            let length = (file.bytes - at).min(HASHED_AT_ONCE);
-            let Some(bytes) = self.blobs.read_range(&file.hash, at, length)? else { return Ok(false) };
-            hasher.update(&bytes);
-            at += length;
-        }
-        Ok(hasher.finalize() == file.hash.0)
     }
 
     fn open_model(&self, id: &ModelId, parts: &Parts) -> Result<Loaded, ModelError> {

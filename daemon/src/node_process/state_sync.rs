@@ -45,6 +45,8 @@ const MAX_FAILURES: u32 = 5;
 const HEADERS_PATIENCE: Duration = Duration::from_secs(60);
 /// Rounds through all peers in which none has what is asked for before the network is taken not to have it.
 const MAX_ROUNDS: u32 = 20;
+/// How long one peer's answers without anything may take together before the next is asked for objects.
+const IN_VAIN: Duration = Duration::from_secs(10);
 /// The folder of what was gathered.
 const STAGING: &str = "staging";
 
@@ -145,7 +147,11 @@ impl StateSync<'_> {
                 continue;
             };
             let state = tokio::task::spawn_blocking(move || staging.state()).await??;
-            let block = self.block(&last).await;
+            let Some(block) = self.block(&last).await else {
+                tracing::warn!(height, "nobody has the block of this state any more; another is tried");
+                refused.offers.insert(offer.key());
+                continue;
+            };
             let kept = self.objects(&state).await;
             let beginning = Beginning { last, block, state, root: next.header.state_root, kept };
             self.found(beginning).await?;
@@ -365,10 +371,10 @@ impl StateSync<'_> {
         Ok(staging.missing().is_empty().then_some(staging))
     }
 
-    /// The block of a header that is trusted.
-    async fn block(&self, last: &LightBlock) -> Block {
+    /// The block of a header that is trusted; none when no peer shows it.
+    async fn block(&self, last: &LightBlock) -> Option<Block> {
         let (height, id) = (last.header.height, last.header.id());
-        loop {
+        for _ in 0..MAX_ROUNDS {
             for peer in self.peers().await {
                 let Some(Response::Blocks(blocks)) = self.ask(peer, &Request::Blocks { from: height, count: 1 }).await
                 else {
@@ -378,12 +384,13 @@ impl StateSync<'_> {
                 if let Some(block) = found
                     && block.header.body == block.body.hash()
                 {
-                    return block;
+                    return Some(block);
                 }
             }
             tracing::info!(height, "no peer has shown the block of the state's height yet");
             tokio::time::sleep(PAUSE).await;
         }
+        None
     }
 
     /// The objects that the state refers to by id, for hosting content and proving payouts. They are signed, so anybody
@@ -399,9 +406,17 @@ impl StateSync<'_> {
             let before = wanted.len();
             for peer in self.peers().await {
                 let all: Vec<ObjectId> = wanted.iter().copied().collect();
+                let mut in_vain = Duration::ZERO;
                 for ids in all.chunks(DECIDED_AT_ONCE) {
+                    let began = Instant::now();
                     let answer = self.ask(peer, &Request::Decided(ids.to_vec())).await;
                     let Some(Response::Decided(found)) = answer else { break };
+                    if found.is_empty() {
+                        in_vain += began.elapsed();
+                        if in_vain > IN_VAIN {
+                            break;
+                        }
+                    }
                     for envelope in found {
                         match Verified::check(envelope.clone(), &genesis) {
                             Ok(_) if wanted.remove(&envelope.id()) => kept.push(envelope),

@@ -270,5 +270,13 @@ fn a_damaged_database_is_refused_with_what_to_do() {
     assert!(damaged > 0);
     let (code, message) = error(net.devnet.home(0), &["start"]);
     assert_eq!(code, "damaged", "{message}");
-    assert!(message.contains("restore a backup"), "{message}");
+    assert!(message.contains("leave the file `.witness`"), "{message}");
+    // As it says: what is left behind keeps its key from signing what it may have signed before.
+    let data = net.devnet.home(0).join("data");
+    std::fs::rename(data.join("database"), data.join("damaged")).unwrap();
+    assert!(data.join("database.witness").exists());
+    net.devnet.restart(0).unwrap();
+    assert_eq!(net.devnet.stop(0).unwrap(), Ended::Gracefully);
+    let log = std::fs::read_to_string(net.devnet.log(0)).unwrap();
+    assert!(log.contains("Nothing is signed up to height"), "{log}");
 }

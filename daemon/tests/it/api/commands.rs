@@ -149,7 +149,9 @@ fn verified(desk: &Desk, node: &TestNode, receipt: &str) {
     assert_eq!(desk.fails(&["verify", &genesis, "--genesis", &genesis]).0, "malformed");
     let folder = desk.home.path().display().to_string();
     assert!(desk.fails(&["verify", &folder, "--genesis", &genesis]).1.contains(&folder));
-    assert!(desk.text(&["verify", &proof, "--genesis", &genesis]).contains("the clocks of the harbour town"));
+    let verified = desk.text(&["verify", &proof, "--genesis", &genesis]);
+    assert!(verified.contains("the clocks of the harbour town"), "{verified}");
+    assert!(verified.contains(&node.genesis.hash().to_string()), "it says of which network: {verified}");
     let mut bytes = std::fs::read(&proof).expect("the proof");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -66,6 +66,7 @@ impl TestNode {
         let genesis = genesis(&SecretKey::from_seed(keys.validator));
         let mut config = Config::new(home.path());
         config.storage.path = home.path().join("data");
+        config.storage.blob_quota_bytes = 128 << 20;
         config.network.listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().expect("an address")];
         config.network.mdns = false;
         // A free port: asked for, given back, and then nobody else's in all likelihood.

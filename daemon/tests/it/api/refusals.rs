@@ -4,13 +4,13 @@ use super::node::{PATIENCE, TestNode, key};
 use super::path::{ADA, contribution, published, receipt};
 use daemon::actions::{ActionError, NewDocument};
 use daemon::client::ClientError;
-use protocol::crypto::{Kind, Purpose, SecretKey};
+use protocol::crypto::{Kind, Purpose, SecretKey, document_hash};
 use protocol::envelope::seal;
 use protocol::ids::{Account, Hash32, ModelId};
 use protocol::objects::{Action, Drops, Envelope, Object, Operation};
 use protocol::wire::{encode_envelope, encode_object};
 use serde_json::{Value, json};
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::net::TcpStream;
 
 type Answer = Result<Value, ClientError>;
@@ -53,6 +53,7 @@ fn every_bad_input_is_refused_with_its_word_and_counted() {
     receipts(&node, model);
     contributions(&node, datanet);
     documents(&node);
+    files(&node);
     nonces(&node);
     requests(&node);
     let metrics = node.remote.client().get_text("/metrics").expect("metrics");
@@ -206,6 +207,25 @@ fn documents(node: &TestNode) {
     assert!(error.is_err_and(|error| error.to_string().contains("bad.txt") && error.code() == "notutf8"));
 }
 
+/// Whoever sends more than a connection's buffers hold hears the answer all the same, also one that needs none of it.
+fn files(node: &TestNode) {
+    let put = |bytes: &[u8], hash: Hash32| {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).and_then(|()| file.rewind()).expect("written");
+        node.remote.client().put_file::<Value>(&format!("/v1/files/{hash}"), file)
+    };
+    let weights = vec![7; 40 << 20];
+    let hash = document_hash(&weights);
+    for time in ["once", "twice"] {
+        let taken = put(&weights, hash).unwrap_or_else(|error| panic!("{time}: {error}"));
+        assert_eq!(taken["bytes"], weights.len(), "{time}");
+    }
+    check("another file than is said", put(&weights, Hash32([1; 32])), (400, "field"));
+    // A quarter of the quota of 128 MiB is for what is fetched.
+    let more = vec![8; 60 << 20];
+    check("more than uploads may take", put(&more, document_hash(&more)), (503, "full"));
+}
+
 fn nonces(node: &TestNode) {
     let owner = key("owner");
     let account = node.remote.account(&owner.account()).expect("it is there");
@@ -228,6 +248,7 @@ fn requests(node: &TestNode) {
     check("no text", get("/v1/receipts/%ff"), (400, "malformed"));
     check("no number", get("/v1/receipts?limit=many"), (400, "malformed"));
     check("too many rows", get("/v1/receipts?limit=1001"), (400, "toomany"));
+    check("no rows", get("/v1/receipts?limit=0"), (400, "malformed"));
     check("stopping the node", client.post("/v1/stop", &json!({})), (404, "unknown"));
     assert!(of_another_page(client.url()).starts_with("HTTP/1.1 403"), "a page of another address uploads");
     check("another method", client.post("/v1/status", &json!({})), (405, "method"));
