@@ -177,7 +177,7 @@ impl Trial<'_> {
         }
         // Where no validator of the genesis is left, nothing can be believed without a set between.
         let replaced = proved > 0 && self.net.rotated.iter().all(|times| *times > 0);
-        anyhow::ensure!(!replaced || self.report.light_headers > 0, "proofs hold without the sets that came between");
+        anyhow::ensure!(!replaced || self.report.light_headers > 1, "proofs hold without the sets that came between");
         Ok(())
     }
 }

@@ -161,7 +161,7 @@ pub(crate) struct Report {
     pub(crate) decided: u64,
     pub(crate) receipts: BTreeMap<&'static str, u64>,
     pub(crate) epochs: u64,
-    /// Headers that lead from the genesis to the proofs that were checked: more than none once all validators are others.
+    /// Headers that lead from the genesis to the proofs that were checked: more than the last one once all validators are others.
     pub(crate) light_headers: u64,
     /// Of the largest of these proofs.
     pub(crate) proof_bytes: u64,
