@@ -86,8 +86,9 @@ impl Rate {
 }
 
 /// How many messages of agreement one peer may send straight to us. A validator says three or four things in an epoch, and
-/// no epochs are shorter than some milliseconds. Few at once: each may be a certificate, whose signatures take milliseconds.
-pub(super) const DIRECT_RATE: Rate = Rate { burst: 512, per_second: 1024 };
+/// no epochs are shorter than some milliseconds. No more at once than a node that stalls for a second or two may find waiting: each
+/// may be a certificate, whose signatures take milliseconds.
+pub(super) const DIRECT_RATE: Rate = Rate { burst: 1024, per_second: 1024 };
 
 impl Protocol {
     /// Every protocol; a node answers all of them.
