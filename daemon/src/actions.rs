@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How often something that is followed is looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// The longest time between epochs that a genesis may have.
+const LONGEST_EPOCH_MS: u64 = 3_600_000;
 /// How much longer than two epochs a proof may take.
 const PROOF_SLACK: Duration = Duration::from_secs(60);
 /// How many epochs a receipt may take to be sealed unless told otherwise.
@@ -572,11 +574,11 @@ impl Remote {
         let query = trust.map(|height| format!("?trust={height}")).unwrap_or_default();
         let path = format!("/v1/receipts/{id}/proof{query}");
         // The node waits for the epoch that signs it no longer than a request may take, and epochs may take an hour.
-        let patience = Duration::from_millis(self.client.status()?.epoch_ms.saturating_mul(2)) + PROOF_SLACK;
+        let patience = 2 * Duration::from_millis(self.client.status()?.epoch_ms.min(LONGEST_EPOCH_MS)) + PROOF_SLACK;
         let began = Instant::now();
         loop {
             match self.client.get_bytes(&path) {
-                Err(error) if error.code() == "early" && began.elapsed() < patience => {}
+                Err(error) if error.code() == "early" && began.elapsed() < patience => std::thread::sleep(POLL),
                 proof => return Ok(proof?),
             }
         }

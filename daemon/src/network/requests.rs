@@ -117,8 +117,8 @@ impl Inbound {
         let (all, of_peer) =
             same.fold((0, 0), |(all, of_peer), (_, (from, _))| (all + 1, of_peer + usize::from(*from == peer)));
         let places = protocol.in_flight();
-        let open = if is_configured { places } else { places - places / 4 };
-        if all >= open || of_peer >= places / REQUESTS_IN_PART {
+        let allowed = if is_configured { places } else { places - places / 4 };
+        if all >= allowed || of_peer >= places / REQUESTS_IN_PART {
             return false;
         }
         self.open.insert((protocol, id), (peer, now));

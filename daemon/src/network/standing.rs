@@ -1,8 +1,7 @@
 //! How peers stand with us: strikes that decay, bans that end, and how often each may ask.
 //!
 //! Faults are counted by peer, never by address: a devnet's peers all live behind one. (Gossip's own score counts addresses,
-//! gently.) A configured peer is banned
-//! like any other, because it is the behaviour that is wrong, whoever shows it.
+//! gently.) A configured peer is banned like any other, because it is the behaviour that is wrong, whoever shows it.
 
 use std::{
     collections::BTreeMap,

@@ -151,22 +151,21 @@ impl Fetcher {
         let (fetcher, first) = (self.clone(), PeerId::from_bytes(&first.0).ok());
         let request = wire::encode_request(&request);
         self.runtime.spawn(async move {
-            for _ in 0..FETCH_ROUNDS {
-                if let Some(input) = fetcher.ask_all(first, height, &request, &input).await {
-                    return fetcher.driver.input(input).await;
-                }
-                if *fetcher.height.borrow() >= height {
-                    return;
-                }
-                tokio::time::sleep(FETCH_RETRY).await;
+            let found = fetcher.ask_all(first, height, &request, &input).await;
+            if let Some(input) = found {
+                return fetcher.driver.input(input).await;
+            }
+            if *fetcher.height.borrow() >= height {
+                return;
             }
             tracing::debug!(block = %id, height, "nobody has the proposed block");
             fetcher.driver.input(Input::BlockMissing(id)).await;
         });
     }
 
-    /// Asks all peers once, this one first; the next one when one answered in vain, or let it wait. None where nobody has any of
-    /// it, or the height is decided.
+    /// Asks all peers, this one first, again and again; the next one when one answered in vain, or let it wait. Whoever lets it
+    /// wait may still answer, and holds up neither the others nor the next round. None where nobody has any of it, or the height
+    /// is decided.
     async fn ask_all(
         &self,
         first: Option<PeerId>,
@@ -175,33 +174,40 @@ impl Fetcher {
         input: &impl Fn(Response, PeerId) -> Got,
     ) -> Option<Input> {
         let network = &self.network;
-        let others = network.peers().into_iter().map(|peer| peer.peer).filter(|peer| Some(*peer) != first);
-        let mut waiting: VecDeque<PeerId> = first.into_iter().chain(others).collect();
-        let mut asked = FuturesUnordered::new();
+        let (mut asked, mut slow) = (FuturesUnordered::new(), BTreeSet::new());
         let mut most: Option<(usize, Input)> = None;
-        while *self.height.borrow() < height {
-            let is_last = waiting.is_empty();
-            if let Some(peer) = waiting.pop_front() {
-                let answer = network.request(peer, Protocol::Block, request.to_vec());
-                asked.push(async move { (peer, answer.await) });
-            }
-            match tokio::time::timeout(FETCH_PATIENCE, asked.next()).await {
-                Ok(Some((peer, answer))) => {
-                    let response = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
-                    match response.map_or(Got::Nothing, |response| input(response, peer)) {
-                        Got::All(input) => return Some(input),
-                        Got::Some(count, input) if most.as_ref().is_none_or(|(most, _)| *most < count) => {
-                            most = Some((count, input));
-                        }
-                        Got::Some(..) | Got::Nothing => {}
-                    }
+        for _ in 0..FETCH_ROUNDS {
+            let others = network.peers().into_iter().map(|peer| peer.peer).filter(|peer| Some(*peer) != first);
+            let mut waiting: VecDeque<PeerId> =
+                first.into_iter().chain(others).filter(|peer| !slow.contains(peer)).collect();
+            while *self.height.borrow() < height {
+                let is_last = waiting.is_empty();
+                if let Some(peer) = waiting.pop_front() {
+                    slow.insert(peer);
+                    let answer = network.request(peer, Protocol::Block, request.to_vec());
+                    asked.push(async move { (peer, answer.await) });
                 }
-                // All have answered.
-                Ok(None) => break,
-                // Whoever is slow has the protocol's own time, unless there is something to go on with.
-                Err(_) if is_last && most.is_some() => break,
-                Err(_) => {}
+                match tokio::time::timeout(FETCH_PATIENCE, asked.next()).await {
+                    Ok(Some((peer, answer))) => {
+                        slow.remove(&peer);
+                        let response = answer.ok().and_then(|bytes| wire::decode_response(&bytes).ok());
+                        match response.map_or(Got::Nothing, |response| input(response, peer)) {
+                            Got::All(input) => return Some(input),
+                            Got::Some(count, input) if most.as_ref().is_none_or(|(most, _)| *most < count) => {
+                                most = Some((count, input));
+                            }
+                            Got::Some(..) | Got::Nothing => {}
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(_) if is_last => break,
+                    Err(_) => {}
+                }
             }
+            if most.is_some() || *self.height.borrow() >= height {
+                break;
+            }
+            tokio::time::sleep(FETCH_RETRY).await;
         }
         most.map(|(_, input)| input)
     }
@@ -277,9 +283,9 @@ impl Fetcher {
 #[cfg(test)]
 mod tests {
     use super::super::driver::{self, Lanes};
-    use super::super::test_network::{answering, connected, start};
+    use super::super::test_network::{answering, connected, listening, start, until};
     use super::*;
-    use crate::network::Refusal;
+    use crate::network::{NetworkEvent, Refusal};
     use protocol::crypto::SecretKey;
     use protocol::envelope::seal;
     use protocol::ids::Hash32;
@@ -295,17 +301,16 @@ mod tests {
     }
 
     /// Somebody who asks, beside peers that answer.
-    async fn asker(addresses: Vec<libp2p::Multiaddr>) -> (Fetcher, Lanes, watch::Sender<u64>) {
+    async fn asker(addresses: Vec<libp2p::Multiaddr>) -> (Fetcher, Lanes, impl Sized) {
         let peers = addresses.len();
         let (network, events) = start(9, addresses).await;
-        // Kept, so that the network goes on.
-        std::mem::forget(events);
         connected(&network, peers).await;
         let (driver, lanes, _) = driver::queue();
         let (height, watched) = watch::channel(0);
         let (panics, _) = super::super::alive::Panics::channel();
         let checks = Checks::start(GENESIS, &panics).expect("threads");
-        (Fetcher { network, driver, checks, runtime: Handle::current(), height: watched }, lanes, height)
+        // What comes last is kept, so that the network goes on and the height is known.
+        (Fetcher { network, driver, checks, runtime: Handle::current(), height: watched }, lanes, (events, height))
     }
 
     /// A peer that sent a block in short may name a part that the block does not have. Nobody has all parts then, and what there
@@ -316,12 +321,36 @@ mod tests {
         let one = |_| Ok(Response::Parts(Parts { envelopes: vec![transfer(0)], settlements: Vec::new() }));
         let (first, liar) = answering(1, none).await;
         let (second, _) = answering(2, one).await;
-        let (fetcher, mut lanes, _height) = asker(vec![first, second]).await;
+        let (fetcher, mut lanes, _kept) = asker(vec![first, second]).await;
         let missing = MissingParts { objects: vec![0, 1], settlements: Vec::new() };
         fetcher.parts(BlockId([7; 32]), 5, &Peer(liar.to_bytes()), missing);
         let Some(Message::Input(input)) = lanes.next_urgent().await else { panic!("an input") };
         let Input::Parts { id, parts } = *input else { panic!("{input:?} is not parts") };
         assert_eq!((id, parts.envelopes), (BlockId([7; 32]), vec![transfer(0)]));
+    }
+
+    /// Whoever does not answer is asked once, and those that do are asked again meanwhile: most have the block only a moment later.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_silent_peer_does_not_keep_others_from_being_asked_again() {
+        let mut silent = start(1, Vec::new()).await;
+        let address = listening(&mut silent.1).await.with(libp2p::multiaddr::Protocol::P2p(silent.0.local_peer_id()));
+        let mut times = 0;
+        let (other, _) = answering(2, move |_| {
+            times += 1;
+            let envelopes = if times < 3 { Vec::new() } else { vec![transfer(0)] };
+            Ok(Response::Parts(Parts { envelopes, settlements: Vec::new() }))
+        })
+        .await;
+        let (fetcher, mut lanes, _kept) = asker(vec![address, other]).await;
+        let missing = MissingParts { objects: vec![0], settlements: Vec::new() };
+        fetcher.parts(BlockId([7; 32]), 5, &Peer(silent.0.local_peer_id().to_bytes()), missing);
+        let Some(Message::Input(input)) = lanes.next_urgent().await else { panic!("an input") };
+        assert!(matches!(*input, Input::Parts { .. }), "{input:?}");
+        let mut asked = 0;
+        while let Ok(event) = silent.1.try_recv() {
+            asked += usize::from(matches!(event, NetworkEvent::Request { .. }));
+        }
+        assert_eq!(asked, 1, "it was not waited for until it was given up");
     }
 
     /// Objects of another pool whose signatures are false are that peer's fault; that this node has no room to check them is not.
@@ -336,7 +365,7 @@ mod tests {
             _ => Err(Refusal::NotFound),
         })
         .await;
-        let (fetcher, mut lanes, _height) = asker(vec![address]).await;
+        let (fetcher, mut lanes, _kept) = asker(vec![address]).await;
         let strikes =
             || fetcher.network.peers().into_iter().find(|peer| peer.peer == id).map_or(0, |peer| peer.strikes);
         let full = fetcher.checks.fill();
@@ -347,9 +376,7 @@ mod tests {
         fetcher.pool(Peer(id.to_bytes()), PoolQuestion::Objects(ids));
         let Some(Message::Fetched(objects, _)) = lanes.next_object().await else { panic!("objects") };
         assert_eq!(objects.iter().map(|object| object.envelope().clone()).collect::<Vec<_>>(), [transfer(0)]);
-        while strikes() == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until("strikes", || strikes() > 0).await;
         assert_eq!(strikes(), 34, "for the false signature alone");
     }
 }

@@ -21,10 +21,30 @@ pub(super) async fn start(seed: u8, peers: Vec<Multiaddr>) -> (NetworkHandle, mp
     network::start(config).await.expect("a network")
 }
 
+/// Far more than anything takes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until something holds.
+pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, looking).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+}
+
 /// Waits until so many peers are there.
 pub(super) async fn connected(network: &NetworkHandle, count: usize) {
-    while network.peers().len() < count {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    until("the peers connected", || network.peers().len() >= count).await;
+}
+
+/// Where a network listens.
+pub(super) async fn listening(events: &mut mpsc::Receiver<NetworkEvent>) -> Multiaddr {
+    loop {
+        if let NetworkEvent::Listening { addr } = events.recv().await.expect("it runs") {
+            return addr;
+        }
     }
 }
 
@@ -35,11 +55,7 @@ pub(super) async fn answering(
 ) -> (Multiaddr, PeerId) {
     let (handle, mut events) = start(seed, Vec::new()).await;
     let id = handle.local_peer_id();
-    let address = loop {
-        if let Some(NetworkEvent::Listening { addr }) = events.recv().await {
-            break addr.with(multiaddr::Protocol::P2p(id));
-        }
-    };
+    let address = listening(&mut events).await.with(multiaddr::Protocol::P2p(id));
     tokio::spawn(async move {
         let _running = handle;
         while let Some(event) = events.recv().await {
